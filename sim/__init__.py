@@ -1,0 +1,1 @@
+"""Simulation: engines, robots, tasks and the vectorised environment that joins them."""
