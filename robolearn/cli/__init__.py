@@ -1,0 +1,1 @@
+"""The ``robolearn`` command, one module per sub-command."""

@@ -1,0 +1,121 @@
+"""Entry point of the ``robolearn`` command: finds the sub-command, runs it, and turns faults into one clear line."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Protocol, cast
+
+from robolearn.config import ConfigError, nearest
+from robolearn.evaluate.rendering import choose_backend
+from robolearn.version import __version__
+
+COMMANDS = {
+    "list": "tasks, robots, experiments, and the reward, cost and observation terms",
+    "train": "train a policy for a task on a robot",
+    "play": "watch a trained policy: viewer window, browser, or video",
+    "eval": "measure a trained policy; with --report, write its complete report",
+    "bench": "run the speed benchmarks",
+    "config": "show the resolved configuration of an experiment, or explain its fields",
+}
+
+EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+
+
+class CommandError(Exception):
+    """A fault that one line explains; ``code`` becomes the exit code."""
+
+    def __init__(self, message: str, code: int = EXIT_FAILURE) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Command(Protocol):
+    """What a module of this package offers. Its heavy imports live inside ``run``."""
+
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without repeating the whole usage."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        print(f"{self.prog}: error: {message} (see {self.prog} --help)", file=sys.stderr)
+        raise SystemExit(EXIT_USAGE)
+
+
+def load_command(name: str) -> Command:
+    """Import the module of one sub-command."""
+    return cast(Command, importlib.import_module(f"robolearn.cli.{name}"))
+
+
+def command_parser(name: str) -> argparse.ArgumentParser:
+    """Return the argument parser of one sub-command."""
+    command = load_command(name)
+    parser = _Parser(
+        prog=f"robolearn {name}",
+        description=command.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    command.add_arguments(parser)
+    return parser
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = "\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())
+    return f"usage: robolearn COMMAND ...\n\ncommands:\n{lines}\n\nrobolearn COMMAND --help explains one of them."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if words[0] in ("-V", "--version"):
+        print(f"robolearn {__version__}")
+        return 0
+    name = words[0]
+    if name not in COMMANDS:
+        return _fail(f"unknown command {name!r}.{nearest(name, COMMANDS)}", EXIT_USAGE)
+    args = command_parser(name).parse_args(words[1:])
+    try:
+        choose_backend()
+        return load_command(name).run(args)
+    except ConfigError as error:
+        return _fail(str(error), EXIT_USAGE)
+    except CommandError as error:
+        return _fail(str(error), error.code)
+    except KeyboardInterrupt:
+        return _fail("interrupted", EXIT_INTERRUPTED)
+    except BrokenPipeError:  # the reader of a pipe (head, less) closed it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            place = f" while writing {error.filename}" if error.filename else ""
+            return _fail(f"the disk is full{place}; free some space or choose another folder with --out", EXIT_FAILURE)
+        if error.filename and error.errno in (errno.EACCES, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR):
+            return _fail(f"{error.filename}: {error.strerror}", EXIT_FAILURE)
+        raise
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package in ("robolearn", "sim"):
+            raise
+        return _fail(f"the package {package!r} is not installed; run: pip install 'robolearn[train]'", EXIT_FAILURE)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"robolearn: error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""Roll-outs of trained policies: metrics, intervals, plots, videos and reports."""

@@ -1,0 +1,93 @@
+"""Intervals for the figures of a report: Wilson for shares, percentile bootstrap for means."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its confidence limits, in the unit of the estimate.
+
+    Attributes:
+        value: the estimate.
+        low, high: confidence limits, ``low <= value <= high``.
+        count: number of independent samples behind it.
+    """
+
+    value: float
+    low: float
+    high: float
+    count: int
+
+    def text(self, unit: str = "", digits: int = 3) -> str:
+        """Return ``0.412 [0.398, 0.430] m/s``."""
+        suffix = f" {unit}" if unit else ""
+        return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]{suffix}"
+
+
+def wilson(successes: int, trials: int, confidence: float = CONFIDENCE) -> Interval:
+    """Wilson score interval of a share (E. B. Wilson, J. Am. Stat. Assoc. 22, 1927): valid near 0 and 1, unlike p +- z sigma.
+
+    With z the normal quantile and p = successes / trials,
+    centre = (p + z^2 / 2n) / (1 + z^2 / n), half width = z sqrt(p (1 - p) / n + z^2 / 4n^2) / (1 + z^2 / n).
+
+    Raises:
+        ValueError: no trials, successes out of range, or a confidence outside (0, 1).
+    """
+    _check_confidence(confidence)
+    if trials < 1 or not 0 <= successes <= trials:
+        raise ValueError(f"wilson needs 0 <= successes <= trials and trials >= 1, got {successes} of {trials}")
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    p, n = successes / trials, trials
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return Interval(p, min(max(0.0, centre - half), p), max(min(1.0, centre + half), p), n)
+
+
+def bootstrap_mean(
+    samples: ArrayLike, confidence: float = CONFIDENCE, resamples: int = 4000, seed: int = 0
+) -> Interval:
+    """Percentile bootstrap of a mean (B. Efron, Ann. Stat. 7, 1979); same samples and seed, same interval.
+
+    Args:
+        samples: (M,) for independent samples, or (S, M) where the S rows (seeds) are the independent units: then whole
+            rows are drawn again. NaN marks a missing sample and is left out; a row of NaN only is dropped.
+        confidence: share of the resampled means between the limits.
+        resamples: number of resampled means.
+        seed: of the resampling.
+
+    Raises:
+        ValueError: no sample at all, more than two axes, or a confidence outside (0, 1).
+    """
+    _check_confidence(confidence)
+    values = np.asarray(samples, dtype=float)
+    if values.ndim == 2:
+        rows = [row[~np.isnan(row)] for row in values]
+        units = np.array([row.mean() for row in rows if row.size])
+        weights = np.array([row.size for row in rows if row.size], dtype=float)
+    elif values.ndim == 1:
+        units = values[~np.isnan(values)]
+        weights = np.ones_like(units)
+    else:
+        raise ValueError(f"bootstrap_mean needs one or two axes, got shape {values.shape}")
+    if not units.size:
+        raise ValueError("bootstrap_mean needs at least one sample that is not NaN")
+    value = float(np.average(units, weights=weights))
+    rng = np.random.default_rng(seed)
+    chosen = rng.integers(units.size, size=(resamples, units.size))
+    means = (units[chosen] * weights[chosen]).sum(1) / weights[chosen].sum(1)
+    low, high = np.quantile(means, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    return Interval(value, min(float(low), value), max(float(high), value), int(units.size))
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
