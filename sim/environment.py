@@ -1,0 +1,273 @@
+"""The vectorised environment: N copies of one robot doing one task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from sim.actuators import Actuators
+from sim.commands import VelocityCommand
+from sim.disturbances import Disturbances
+from sim.engines import make_engine
+from sim.interface import Observations, StepResult, Symmetry
+from sim.observation import Layout, ObservationPipeline
+from sim.randomization import Randomizable
+from sim.robots.robot import Robot
+from sim.scene import build_scene
+from sim.sensing import Sensing
+from sim.state import RobotState
+from sim.tasks.config import TaskConfig
+from sim.tasks.evaluation import TermEvaluator
+from sim.terrain import Terrain, TerrainCurriculum
+
+
+@dataclass(frozen=True)
+class EnvConfig:
+    """How many copies run where.
+
+    Attributes:
+        num_envs: number of environments.
+        engine: ``mujoco`` (CPU) or ``warp`` (GPU).
+        device: ``cpu`` or ``cuda:0``, ....
+        threads: simulator threads on the CPU; 0 for one per core.
+    """
+
+    num_envs: int = 512
+    engine: Literal["mujoco", "warp"] = "mujoco"
+    device: str = "cpu"
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        if self.num_envs < 1 or self.threads < 0:
+            raise ValueError("num_envs must be >= 1 and threads >= 0")
+
+
+class TaskEnv:
+    """N robots on a task; implements ``sim.interface.VecEnv``.
+
+    Args:
+        task: the task.
+        robot: the robot.
+        config: size, engine and device.
+        seed: of everything that is drawn.
+        stagger: start the first episodes at random ages, so that they do not all end in the same step.
+
+    Attributes:
+        state: the robots' state, what the terms read.
+        commands: what is asked of the robots.
+        disturbances: pushes and forces; its ``external`` adds a force of the caller's.
+        pipeline: raw signals to observations.
+        engine, scene, robot, task, terrain: the parts it is made of.
+    """
+
+    def __init__(
+        self, task: TaskConfig, robot: Robot, config: EnvConfig | None = None, seed: int = 0, stagger: bool = False
+    ) -> None:
+        config = config or EnvConfig()
+        self.task, self.robot, self.config, self.stagger = task, robot, config, stagger
+        self.device = torch.device(config.device)
+        self.num_envs, self.num_actions = config.num_envs, len(robot.joints)
+        self.step_dt = task.step_dt
+        self.max_episode_length = max(1, round(task.episode_s / self.step_dt))
+        self.generator = torch.Generator(device=self.device).manual_seed(seed)
+        self.terrain = Terrain(task.terrain, self.device)
+        self.scene = build_scene(robot, self.terrain, task.physics)
+        self._terms = TermEvaluator(task)
+        self.cost_names = self._terms.cost_names
+        self.engine = make_engine(
+            config.engine, self.scene.model, self.num_envs, config.device, config.threads, self._terms.model_fields
+        )
+        self._qpos, self._qvel, self._ctrl = (self.engine.field(name) for name in ("qpos", "qvel", "ctrl"))
+        self.state = RobotState(
+            self.engine, self.scene, robot, self.terrain, len(VelocityCommand.mirror), self.step_dt
+        )
+        self.actuators = Actuators(task.actuators, robot, self.num_envs, self.device, self.engine.dtype)
+        self.commands = VelocityCommand(task.commands, self.state, self.generator)
+        self.disturbances = Disturbances(task.disturbances, self.engine, self.scene, self.state, self.generator)
+        self.curriculum = TerrainCurriculum(self.terrain, self.num_envs, self.generator)
+        layout = Layout(robot, task.sensors.scan_shape, VelocityCommand.mirror)
+        self.pipeline = ObservationPipeline(task.observations.groups, layout).to(self.device)
+        self.sensing = Sensing(task.sensors, self.pipeline, self.state, self.engine, self.generator)
+        self.obs_dims = {name: group.width for name, group in self.pipeline.items()}
+        symmetry = self.pipeline.symmetry()
+        self.symmetries: tuple[Symmetry, ...] = () if symmetry is None else (symmetry,)
+        self._default_pose = torch.tensor(robot.default_pose, device=self.device, dtype=self.engine.dtype)
+        self._action_scale = (
+            torch.tensor(robot.action_scale, device=self.device, dtype=self.engine.dtype) * task.actions.scale
+        )
+        self._target = self._default_pose.repeat(self.num_envs, 1)
+        self._start_qpos = self._default_state()
+        self._nominal = {
+            name: torch.as_tensor(getattr(self.scene.model, name), device=self.device, dtype=self.engine.dtype)
+            for name in self._terms.model_fields
+        }
+        self._all = torch.arange(self.num_envs, device=self.device)
+        self._start_xy = torch.zeros(self.num_envs, 2, device=self.device)
+        self._commanded = torch.zeros(self.num_envs, device=self.device)
+        self._nobody = self._all[:0]
+
+    def _default_state(self) -> Tensor:
+        """(nq,) generalised positions of the start pose at the world's origin."""
+        qpos = torch.as_tensor(self.scene.model.qpos0, device=self.device, dtype=self.engine.dtype).clone()
+        qpos[:3] = 0
+        qpos[2] = self.robot.base_height
+        qpos[3:7] = torch.tensor([1.0, 0, 0, 0])
+        qpos[torch.as_tensor(self.scene.joint_qpos, dtype=torch.int64)] = self._default_pose
+        return qpos
+
+    def reset(self) -> Observations:
+        """Start a new episode everywhere and return its first observations."""
+        self._restart(self._all)
+        if self.stagger:
+            shape, limit = (self.num_envs,), self.max_episode_length
+            self.state.episode_step = torch.randint(limit, shape, generator=self.generator, device=self.device)
+        return self.sensing.observe()
+
+    @torch.no_grad()
+    def step(self, actions: Tensor) -> StepResult:
+        """Apply actions (N, J) for one control period.
+
+        In this order: disturbances change; the physics runs, torques follow from the state at every physics step;
+        rewards, costs and terminations are computed from the state reached and the command that held; commands move on;
+        observations are taken; episodes that ended give away their last observation and begin anew.
+
+        Raises:
+            ValueError: ``actions`` has another shape.
+        """
+        if actions.shape != (self.num_envs, self.num_actions):
+            raise ValueError(f"actions must be {(self.num_envs, self.num_actions)}, got {tuple(actions.shape)}")
+        s = self.state
+        limit = self.task.actions.clip
+        s.earlier_action, s.previous_action = s.previous_action, s.action
+        s.action = actions.to(s.action.dtype).clamp(-limit, limit)
+        self.disturbances.update()
+        self._simulate()
+        valid = self._recover()
+        s.episode_step += 1
+        s.update()
+        reward, costs, terminated, log = self._terms(s)
+        terminated &= valid
+        truncated = (s.episode_step >= self.max_episode_length) & ~terminated | ~valid
+        self._commanded += s.command[:, :2].norm(dim=1) * self.step_dt
+        self.commands.update()
+        observations = self.sensing.observe()
+        ended = (terminated | truncated).nonzero().squeeze(1)
+        final: Observations = {}
+        if len(ended):
+            final = {name: value[ended] for name, value in observations.items()}
+            log |= self._learn_from(ended)
+            self._restart(ended)
+            fresh = self.sensing.observe(ended)
+            observations = {name: value.index_copy(0, ended, fresh[name]) for name, value in observations.items()}
+            if not bool(valid.all()):
+                reward, costs = reward * valid, costs * valid.unsqueeze(1)
+        return StepResult(observations, reward, costs, terminated, truncated, ended, final, valid, log)
+
+    def _simulate(self) -> None:
+        """Run the physics of one control step; joint torques are computed anew at every physics step."""
+        s, decimation = self.state, self.task.physics.decimation
+        goal = torch.addcmul(self._default_pose, s.action.to(self.engine.dtype), self._action_scale)
+        low, high = self.task.actions.delay
+        delay = None
+        if high > 0:
+            delay = torch.randint(low, high + 1, (self.num_envs, 1), generator=self.generator, device=self.device)
+        power = torch.zeros(self.num_envs, device=self.device, dtype=self.engine.dtype)
+        torque = self._ctrl
+        for k in range(decimation):
+            target = goal if delay is None or k >= high else torch.where(delay > k, self._target, goal)
+            velocity = self._qvel[:, s.joint_v]
+            torque = self.actuators.torque(target, self._qpos[:, s.joint_q], velocity)
+            power += (torque * velocity).abs_().sum(1)
+            self._ctrl.copy_(torque)
+            self.engine.step()
+            self.sensing.record()
+        self._target = goal
+        s.torque = torque.float()
+        s.power = (power / decimation).float()
+
+    def _recover(self) -> Tensor:
+        """Put environments whose state became non-finite back to the start pose; return (N,) bool, True for the others."""
+        valid = self.engine.finite()
+        if not bool(valid.all()):
+            bad = (~valid).nonzero().squeeze(1)
+            self.engine.reset(bad)
+            self._qpos[bad] = self._start_qpos
+            self.engine.forward(bad)
+            self.state.torque[bad] = 0
+            self.state.power[bad] = 0
+            self.state.joint_velocity[bad] = 0
+        return valid
+
+    def _learn_from(self, ended: Tensor) -> dict[str, float | Tensor]:
+        """Move the curricula on, from the episodes that ended, and say where they stand."""
+        log: dict[str, float | Tensor] = {}
+        if not self.terrain.is_flat:
+            walked = (self.state.base_position[ended, :2] - self._start_xy[ended]).norm(dim=1)
+            self.curriculum.update(ended, walked, self._commanded[ended])
+            log["curriculum/level"] = self.curriculum.mean_level
+        return log
+
+    def _restart(self, ids: Tensor) -> None:
+        """Begin new episodes in environments (M,): draw what is randomised, place the robots, read their state."""
+        self.engine.reset(ids)
+        qpos = self._start_qpos.repeat(len(ids), 1)
+        qpos[:, :3] += self.curriculum.origins(ids).to(qpos)
+        qvel = torch.zeros(len(ids), self._qvel.shape[1], device=self.device, dtype=self.engine.dtype)
+        drawn = Randomizable(
+            self.engine, self.scene, self.robot, self.actuators, self._nominal, self.generator, qpos, qvel
+        )
+        self._terms.randomize(drawn, ids)
+        self._qpos[ids] = drawn.qpos
+        self._qvel[ids] = drawn.qvel
+        self.engine.forward(ids)
+        self._target[ids] = drawn.qpos[:, drawn.joint_position_index]
+        self.state.refresh(ids)
+        self.disturbances.reset(ids)
+        self.commands.sample(ids)
+        self.commands.follow_heading()
+        self.sensing.reset(ids)
+        self._start_xy[ids] = self.state.base_position[ids, :2]
+        self._commanded[ids] = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the future depends on: simulator, buffers, curricula, random state."""
+        return {
+            "engine": self.engine.state_dict(),
+            "state": self.state.state_dict(),
+            "commands": self.commands.state_dict(),
+            "disturbances": self.disturbances.state_dict(),
+            "curriculum": self.curriculum.state_dict(),
+            "sensing": self.sensing.state_dict(),
+            "kp": self.actuators.kp,
+            "kd": self.actuators.kd,
+            "strength": self.actuators.strength,
+            "target": self._target,
+            "start_xy": self._start_xy,
+            "commanded": self._commanded,
+            "generator": self.generator.get_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue exactly from ``state_dict()``.
+
+        Raises:
+            ValueError: the state was saved by an environment of another size or model.
+        """
+        self.engine.load_state_dict(state["engine"])
+        for part in ("state", "commands", "disturbances", "curriculum", "sensing"):
+            getattr(self, part).load_state_dict(state[part])
+        self.actuators.kp.copy_(state["kp"])
+        self.actuators.kd.copy_(state["kd"])
+        self.actuators.strength.copy_(state["strength"])
+        self._target = state["target"].to(self._target)
+        self._start_xy = state["start_xy"].to(self._start_xy)
+        self._commanded = state["commanded"].to(self._commanded)
+        self.generator.set_state(state["generator"].cpu())
+
+    def close(self) -> None:
+        """Release the simulator."""
+        self.engine.close()

@@ -1,0 +1,166 @@
+"""Robot + ground + sensors -> one compiled model, and where in it everything stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import mujoco
+import numpy as np
+
+from sim.robots.robot import Foot, Robot
+from sim.terrain import Terrain
+
+FORCE_ONLY = 1 << int(mujoco.mjtConDataField.mjCONDATA_FORCE)
+NET_FORCE = 3  # contact sensor: the sum of all matching contact forces, in the world frame
+
+
+@dataclass(frozen=True)
+class PhysicsConfig:
+    """Time steps and solver.
+
+    Attributes:
+        timestep: physics period in s.
+        decimation: physics steps per control step.
+        integrator: MuJoCo integrator.
+        iterations: limit of solver iterations.
+        ls_iterations: limit of line-search iterations.
+        cone: friction cone.
+    """
+
+    timestep: float = 0.005
+    decimation: int = 4
+    integrator: Literal["euler", "implicitfast"] = "euler"
+    iterations: int = 10
+    ls_iterations: int = 20
+    cone: Literal["pyramidal", "elliptic"] = "pyramidal"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.timestep <= 0.02:
+            raise ValueError(f"timestep must be in (0, 0.02] s, got {self.timestep}")
+        if min(self.decimation, self.iterations, self.ls_iterations) < 1:
+            raise ValueError("decimation, iterations and ls_iterations must be at least 1")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A compiled model and the addresses that the environment needs.
+
+    Attributes:
+        model: the compiled model: free base first, one torque motor per controlled joint, in policy order.
+        joint_qpos: (J,) index of each joint in ``qpos``.
+        joint_qvel: (J,) index of each joint in ``qvel``.
+        base_body: body id of the floating base.
+        ground_geom: geom id of the floor or height field; its friction holds for every contact with it.
+        foot_position: columns of ``sensordata`` with the feet's positions in the world, 3 each.
+        foot_velocity: columns with their linear velocities in the world, 3 each.
+        foot_force: columns with the net contact force on each foot, 3 each.
+        termination_force: columns with the net contact force on each body whose contact ends the episode, 3 each.
+        undesired_force: columns with the net contact force on each body that should not touch the ground, 3 each.
+    """
+
+    model: mujoco.MjModel
+    joint_qpos: np.ndarray
+    joint_qvel: np.ndarray
+    base_body: int
+    ground_geom: int
+    foot_position: slice
+    foot_velocity: slice
+    foot_force: slice
+    termination_force: slice
+    undesired_force: slice
+
+
+def build_scene(robot: Robot, terrain: Terrain, physics: PhysicsConfig) -> Scene:
+    """Put a robot on a terrain, with motors and sensors.
+
+    Raises:
+        ConfigError: the robot's description names something that its model lacks.
+    """
+    spec = robot.spec()
+    spec.option.timestep = physics.timestep
+    spec.option.integrator = {
+        "euler": mujoco.mjtIntegrator.mjINT_EULER,
+        "implicitfast": mujoco.mjtIntegrator.mjINT_IMPLICITFAST,
+    }[physics.integrator]
+    spec.option.iterations = physics.iterations
+    spec.option.ls_iterations = physics.ls_iterations
+    spec.option.cone = {"pyramidal": mujoco.mjtCone.mjCONE_PYRAMIDAL, "elliptic": mujoco.mjtCone.mjCONE_ELLIPTIC}[
+        physics.cone
+    ]
+    # A diverging simulation must be seen, not silently restarted by the simulator.
+    spec.option.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
+    terrain.add_to(spec)
+    for joint in robot.joints:
+        motor = spec.add_actuator(name=joint, target=joint, trntype=mujoco.mjtTrn.mjTRN_JOINT)
+        motor.set_to_motor()
+    columns = _add_sensors(spec, robot)
+    model = spec.compile()
+    joints = [model.joint(name).id for name in robot.joints]
+    ground = next(i for i in range(model.ngeom) if model.geom(i).name in ("floor", "terrain"))
+    model.geom_priority[ground] = 2  # above the feet: the ground's friction counts, so that one number randomises every contact
+    return Scene(
+        model=model,
+        joint_qpos=model.jnt_qposadr[joints].copy(),
+        joint_qvel=model.jnt_dofadr[joints].copy(),
+        base_body=model.body(robot.base).id,
+        ground_geom=ground,
+        **columns,
+    )
+
+
+def _add_sensors(spec: mujoco.MjSpec, robot: Robot) -> dict[str, slice]:
+    """Add the sensors, one kind after the other, so that each kind is one run of columns."""
+    sites = [_foot_site(spec, foot) for foot in robot.feet]
+    obj = mujoco.mjtObj
+    for kind, sensor in (
+        ("foot_position", mujoco.mjtSensor.mjSENS_FRAMEPOS),
+        ("foot_velocity", mujoco.mjtSensor.mjSENS_FRAMELINVEL),
+    ):
+        for foot, site in zip(robot.feet, sites, strict=True):
+            spec.add_sensor(name=f"{kind}_{foot.name}", type=sensor, objtype=obj.mjOBJ_SITE, objname=site)
+    for foot in robot.feet:
+        kind, name = (obj.mjOBJ_GEOM, foot.object) if foot.kind == "geom" else (obj.mjOBJ_BODY, _foot_body(spec, foot))
+        _contact_sensor(spec, f"foot_force_{foot.name}", kind, name)
+    for prefix, bodies in (
+        ("termination_force", robot.termination_bodies),
+        ("undesired_force", robot.undesired_contact_bodies),
+    ):
+        for body in bodies:
+            _contact_sensor(spec, f"{prefix}_{body}", obj.mjOBJ_BODY, body)
+    counts = {
+        "foot_position": len(sites),
+        "foot_velocity": len(sites),
+        "foot_force": len(sites),
+        "termination_force": len(robot.termination_bodies),
+        "undesired_force": len(robot.undesired_contact_bodies),
+    }
+    columns, start = {}, 0
+    for name, count in counts.items():
+        columns[name] = slice(start, start + 3 * count)
+        start += 3 * count
+    return columns
+
+
+def _contact_sensor(spec: mujoco.MjSpec, name: str, kind: mujoco.mjtObj, target: str) -> None:
+    sensor = spec.add_sensor(name=name, type=mujoco.mjtSensor.mjSENS_CONTACT, objtype=kind, objname=target)
+    intprm: Sequence[int] = [FORCE_ONLY, NET_FORCE, 1]
+    sensor.intprm[: len(intprm)] = intprm
+
+
+def _foot_body(spec: mujoco.MjSpec, foot: Foot) -> str:
+    return foot.object if foot.kind == "body" else str(spec.site(foot.object).parent.name)
+
+
+def _foot_site(spec: mujoco.MjSpec, foot: Foot) -> str:
+    """Return the name of a site at the foot's reference point, adding it where the foot is a geom or a body."""
+    if foot.kind == "site":
+        return foot.object
+    name = f"{foot.name}_foot_reference"
+    if foot.kind == "geom":
+        geom = spec.geom(foot.object)
+        geom.parent.add_site(name=name, pos=geom.pos, group=5)
+    else:
+        spec.body(foot.object).add_site(name=name, group=5)
+    return name

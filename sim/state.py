@@ -1,0 +1,157 @@
+"""The robot's state as tasks see it: float32 tensors of N environments, computed once per control step."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sim.engines import Engine
+from sim.robots.robot import Robot
+from sim.rotations import rotation_matrix, yaw
+from sim.scene import Scene
+from sim.terrain import Terrain
+
+CONTACT_FORCE = 1.0
+"""A body counts as touching the ground above this net force, in N."""
+
+
+class RobotState:
+    """State of N robots. Frames: ``_w`` world, ``_b`` base. Written by ``update`` and by the environment.
+
+    Attributes:
+        base_position: (N, 3) m, in the world.
+        base_quat: (N, 4) unit quaternion (w, x, y, z), base to world.
+        base_rotation: (N, 3, 3) base to world.
+        base_linear_velocity: (N, 3) m/s, base frame.
+        base_angular_velocity: (N, 3) rad/s, base frame.
+        projected_gravity: (N, 3) direction of gravity in the base frame.
+        heading: (N,) rad.
+        base_height: (N,) m above the ground below the base.
+        joint_position, joint_velocity: (N, J) rad, rad/s.
+        joint_acceleration: (N, J) rad/s^2, mean over the control step.
+        torque: (N, J) N m, of the last physics step.
+        power: (N,) W, mechanical power ``sum |tau dq|``, mean over the physics steps of the control step.
+        foot_position, foot_velocity: (N, F, 3) m, m/s in the world (one physics step old, as the simulator gives them).
+        foot_force: (N, F) N, net contact force.
+        foot_contact: (N, F) bool.
+        foot_air_time: (N, F) s since the foot left the ground; 0 while it touches.
+        foot_landed: (N, F) bool, the foot touched down in this step.
+        foot_last_air_time: (N, F) s, length of the last completed swing.
+        termination_contact: (N,) bool, a body that must not touch the ground does.
+        undesired_contact: (N, U) bool.
+        action, previous_action, earlier_action: (N, J) the actions of this step and the two before.
+        command: (N, C) what is asked of the robot.
+        external_force: (N, 3) N on the base, in the world.
+        episode_step: (N,) int64 control steps since the episode began.
+    """
+
+    def __init__(self, engine: Engine, scene: Scene, robot: Robot, terrain: Terrain, command_width: int, step_dt: float):
+        n, joints, feet, device = engine.num_envs, len(robot.joints), len(robot.feet), engine.device
+        self.num_envs, self.step_dt, self.robot, self.terrain, self.device = n, step_dt, robot, terrain, device
+        self._scene = scene
+        self._qpos, self._qvel = engine.field("qpos"), engine.field("qvel")
+        self._sensors = engine.field("sensordata")
+        self.joint_q = _columns(scene.joint_qpos, device)
+        self.joint_v = _columns(scene.joint_qvel, device)
+
+        def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+            return torch.zeros(n, *shape, device=device, dtype=dtype)
+
+        self.base_position, self.base_quat, self.base_rotation = zeros(3), zeros(4), zeros(3, 3)
+        self.base_linear_velocity, self.base_angular_velocity = zeros(3), zeros(3)
+        self.projected_gravity, self.heading, self.base_height = zeros(3), zeros(), zeros()
+        self.joint_position, self.joint_velocity, self.joint_acceleration = zeros(joints), zeros(joints), zeros(joints)
+        self.torque, self.power = zeros(joints), zeros()
+        self.foot_position, self.foot_velocity, self.foot_force = zeros(feet, 3), zeros(feet, 3), zeros(feet)
+        self.foot_contact, self.foot_landed = zeros(feet, dtype=torch.bool), zeros(feet, dtype=torch.bool)
+        self.foot_air_time, self.foot_last_air_time = zeros(feet), zeros(feet)
+        self.termination_contact = zeros(dtype=torch.bool)
+        self.undesired_contact = zeros(len(robot.undesired_contact_bodies), dtype=torch.bool)
+        self.action, self.previous_action, self.earlier_action = zeros(joints), zeros(joints), zeros(joints)
+        self.command, self.external_force = zeros(command_width), zeros(3)
+        self.episode_step = zeros(dtype=torch.int64)
+        self.default_pose = torch.tensor(robot.default_pose, device=device)
+        self.position_limit = torch.tensor(robot.position_limit, device=device)
+
+    def update(self) -> None:
+        """Read the simulator after a control step of every environment."""
+        last_velocity = self.joint_velocity
+        self._read(slice(None))
+        self.joint_acceleration = (self.joint_velocity - last_velocity) / self.step_dt
+        touching = self.foot_contact
+        self.foot_landed = touching & (self.foot_air_time > 0)
+        swing = self.foot_air_time + self.step_dt
+        self.foot_last_air_time = torch.where(self.foot_landed, swing, self.foot_last_air_time)
+        self.foot_air_time = torch.where(touching, 0.0, swing)
+
+    def refresh(self, ids: Tensor) -> None:
+        """Read the simulator again for environments (M,) that were reset, and clear what spans steps."""
+        fields = ("base_position base_quat base_rotation base_linear_velocity base_angular_velocity projected_gravity "
+                  "heading base_height joint_position joint_velocity foot_position foot_velocity foot_force "
+                  "foot_contact termination_contact undesired_contact").split()  # fmt: skip
+        whole = {name: getattr(self, name) for name in fields}
+        self._read(ids)
+        for name, tensor in whole.items():
+            tensor[ids] = getattr(self, name)
+            setattr(self, name, tensor)
+        for tensor in (
+            self.joint_acceleration, self.torque, self.power, self.foot_air_time, self.foot_last_air_time,
+            self.foot_landed, self.action, self.previous_action, self.earlier_action, self.external_force,
+            self.episode_step,
+        ):  # fmt: skip
+            tensor[ids] = 0
+
+    def _read(self, rows: slice | Tensor) -> None:
+        qpos, qvel = self._qpos[rows].float(), self._qvel[rows].float()
+        self.base_position, self.base_quat = qpos[:, 0:3], qpos[:, 3:7]
+        rotation = self.base_rotation = rotation_matrix(self.base_quat)
+        self.projected_gravity = -rotation[:, 2]
+        self.base_linear_velocity = (qvel[:, 0:3].unsqueeze(1) @ rotation).squeeze(1)
+        self.base_angular_velocity = qvel[:, 3:6]
+        self.heading = yaw(self.base_quat)
+        self.base_height = qpos[:, 2] - self.terrain.heights_at(qpos[:, 0:2])
+        self.joint_position, self.joint_velocity = qpos[:, self.joint_q], qvel[:, self.joint_v]
+        sensors, scene = self._sensors[rows].float(), self._scene
+        self.foot_position = sensors[:, scene.foot_position].unflatten(1, (-1, 3))
+        self.foot_velocity = sensors[:, scene.foot_velocity].unflatten(1, (-1, 3))
+        self.foot_force = sensors[:, scene.foot_force].unflatten(1, (-1, 3)).norm(dim=-1)
+        self.foot_contact = self.foot_force > CONTACT_FORCE
+        self.termination_contact = _touching(sensors[:, scene.termination_force]).any(1)
+        self.undesired_contact = _touching(sensors[:, scene.undesired_force])
+
+    def scan(self, grid: Tensor) -> Tensor:
+        """Ground height below the base's heading-aligned grid (P, 2) of points, relative to the base, (N, P) m."""
+        cos, sin = self.heading.cos().unsqueeze(1), self.heading.sin().unsqueeze(1)
+        x, y = grid[:, 0], grid[:, 1]
+        points = torch.stack((cos * x - sin * y, sin * x + cos * y), -1) + self.base_position[:, None, :2]
+        return self.terrain.heights_at(points) - self.base_position[:, 2:3]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Every tensor of the state by name."""
+        return {name: value for name, value in vars(self).items() if _is_state(name, value)}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Restore ``state_dict()``."""
+        for name, value in self.state_dict().items():
+            setattr(self, name, state[name].to(value.device, value.dtype).clone())
+
+
+def _is_state(name: str, value: object) -> bool:
+    constants = ("default_pose", "position_limit")
+    return isinstance(value, Tensor) and not name.startswith("_") and name not in constants
+
+
+def _columns(index: object, device: torch.device) -> slice | Tensor:
+    """A slice where the indices are consecutive (a view, no copy), an index tensor otherwise."""
+    columns = torch.as_tensor(index, dtype=torch.int64)
+    first = int(columns[0])
+    if torch.equal(columns, torch.arange(first, first + len(columns))):
+        return slice(first, first + len(columns))
+    return columns.to(device)
+
+
+def _touching(forces: Tensor) -> Tensor:
+    """(N, 3 B) forces to (N, B) bool."""
+    if forces.shape[1] == 0:
+        return torch.zeros(forces.shape[0], 0, dtype=torch.bool, device=forces.device)
+    return forces.unflatten(1, (-1, 3)).norm(dim=-1) > CONTACT_FORCE

@@ -1,0 +1,152 @@
+"""The task file: everything that says what to do, as a checked tree of dataclasses."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from robolearn.config import ConfigError, load_yaml, merge, parse, unknown
+from sim.actuators import ActuatorConfig
+from sim.commands import VelocityCommandConfig
+from sim.disturbances import DisturbanceConfig
+from sim.observation import ObservationConfig, SensorConfig
+from sim.scene import PhysicsConfig
+from sim.terrain import TerrainConfig
+
+FOLDER = Path(__file__).parent
+Params = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ActionConfig:
+    """From the policy's output to joint targets: ``target = default pose + robot's action scale * scale * clip(action)``.
+
+    Attributes:
+        scale: factor on the robot's own action scale.
+        clip: limit of the raw action.
+        delay: range of the delay in physics steps, drawn at every control step; the previous target holds until then.
+    """
+
+    scale: float = 1.0
+    clip: float = 10.0
+    delay: tuple[int, int] = (0, 0)
+
+    def __post_init__(self) -> None:
+        if self.scale <= 0 or self.clip <= 0:
+            raise ValueError("scale and clip must be > 0")
+        if not 0 <= self.delay[0] <= self.delay[1]:
+            raise ValueError(f"delay must be an ordered pair of physics steps, got {list(self.delay)}")
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """One task. Term entries map a term's name to its parameters (``{}`` for none).
+
+    Attributes:
+        name: name of the task.
+        observations: observation groups.
+        rewards: reward terms; each has a ``weight`` (per second) besides its parameters.
+        terminations: conditions that end an episode.
+        costs: costs reported beside the reward.
+        randomization: what is drawn anew at the start of each episode.
+        physics, actuators, actions, sensors, commands, disturbances, terrain: see their classes.
+        episode_s: length of an episode in s.
+        extensions: Python files, relative to the task file, that register further terms.
+    """
+
+    name: str
+    observations: ObservationConfig
+    rewards: dict[str, Params]
+    terminations: dict[str, Params] = field(default_factory=dict)
+    costs: dict[str, Params] = field(default_factory=dict)
+    randomization: dict[str, Params] = field(default_factory=dict)
+    physics: PhysicsConfig = field(default_factory=PhysicsConfig)
+    actuators: ActuatorConfig = field(default_factory=ActuatorConfig)
+    actions: ActionConfig = field(default_factory=ActionConfig)
+    sensors: SensorConfig = field(default_factory=SensorConfig)
+    commands: VelocityCommandConfig = field(default_factory=VelocityCommandConfig)
+    disturbances: DisturbanceConfig = field(default_factory=DisturbanceConfig)
+    terrain: TerrainConfig = field(default_factory=TerrainConfig)
+    episode_s: float = 20.0
+    extensions: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.episode_s <= 0:
+            raise ValueError(f"episode_s must be > 0, got {self.episode_s}")
+        if self.actions.delay[1] > self.physics.decimation:
+            raise ValueError(
+                f"actions.delay may not pass one control step ({self.physics.decimation} physics steps), "
+                f"got {list(self.actions.delay)}"
+            )
+
+    @property
+    def step_dt(self) -> float:
+        """Control period in s."""
+        return self.physics.timestep * self.physics.decimation
+
+
+def list_tasks() -> list[str]:
+    """Names of the tasks that come with the project."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def load_task(source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> TaskConfig:
+    """Read a task by name (``velocity_flat``), from a file of the user's, or from a mapping.
+
+    A file or mapping may build on another task with ``base: NAME``; its entries are laid over that one's.
+
+    Raises:
+        ConfigError: unknown name or key, wrong type or value; the message says which and what would be right.
+    """
+    data = _resolve(source)
+    if overrides:
+        data = merge(data, overrides)
+    for path in data.get("extensions", []):
+        load_extension(Path(path))
+    return parse(TaskConfig, data, "task")
+
+
+def _resolve(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(source, Mapping):
+        data, folder = dict(source), Path.cwd()
+    else:
+        path = Path(source)
+        if path.suffix not in (".yaml", ".yml"):
+            path = FOLDER / f"{source}.yaml"
+            if not path.is_file():
+                raise unknown("task", str(source), list_tasks())
+        data, folder = load_yaml(path), path.parent
+    if "extensions" in data:
+        data["extensions"] = [str((folder / entry).resolve()) for entry in data["extensions"]]
+    if "base" in data:
+        base = data.pop("base")
+        local = folder / str(base)
+        data = merge(_resolve(local if local.suffix in (".yaml", ".yml") else base), data)
+    return data
+
+
+def load_extension(path: Path) -> None:
+    """Run a Python file of the user's once, so that its decorated functions become terms.
+
+    Raises:
+        ConfigError: the file is missing or fails to run.
+    """
+    name = "robolearn_extension_" + path.stem
+    present = sys.modules.get(name)
+    if present is not None and present.__file__ == str(path):
+        return
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise ConfigError(f"task.extensions: {path} is not a Python file that can be read")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"task.extensions: {path} fails to run: {type(error).__name__}: {error}") from error
+    sys.modules[name] = module
