@@ -1,0 +1,329 @@
+"""Proximal policy optimisation (Schulman et al. 2017), from a finished roll-out to better parameters.
+
+Nothing in a minibatch waits for the device: the step size, the divergence and the count of skipped steps are tensors, and
+the metrics are read once at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robolearn.rl.config import PPOConfig
+from robolearn.rl.distributed import ProcessGroup
+from robolearn.rl.networks import LOG_2PI, ActorCritic
+from robolearn.rl.optimizer import FlatAdam
+from robolearn.rl.storage import RolloutStorage
+from sim.interface import Symmetry
+
+LR_FACTOR = 1.5
+"""Factor by which the adaptive schedule changes the step size."""
+
+
+@dataclass
+class Batch:
+    """One minibatch as auxiliary losses see it; B samples, or whole sequences of T steps flattened to B = T * b.
+
+    Attributes:
+        storage: the roll-out.
+        index: chosen samples out of T * N, or chosen environments for a policy with memory.
+        sequences: which of the two.
+        actor_x: (B, D) normalised inputs of the actor.
+        critic_x: (B, D) normalised inputs of the critics.
+        mean: (B, A) action means, with gradient.
+        values: (B, S) values, with gradient.
+    """
+
+    storage: RolloutStorage
+    index: Tensor
+    sequences: bool
+    actor_x: Tensor
+    critic_x: Tensor
+    mean: Tensor
+    values: Tensor
+
+    def select(self, x: Tensor) -> Tensor:
+        """Pick this minibatch's rows (B, ...) from a tensor (T, N, ...) of the roll-out."""
+        return _select(x, self.index, self.sequences)
+
+
+AdvantageMixer = Callable[[Tensor], Tensor]
+"""Turns advantages (T, N, S) of all streams into the advantage (T, N) that the actor follows."""
+AuxiliaryLoss = Callable[[Batch], Mapping[str, Tensor]]
+"""Returns named scalar losses that are added to the loss as they are."""
+
+
+def reward_only(advantages: Tensor) -> Tensor:
+    """Return the advantage of the reward: the mixer that ignores all costs."""
+    return advantages[..., 0]
+
+
+def surrogate_loss(log_prob: Tensor, old_log_prob: Tensor, advantages: Tensor, clip: float) -> Tensor:
+    """Clipped surrogate objective (Schulman et al. 2017, equation 7), negated, mean over (B,) samples."""
+    ratio = (log_prob - old_log_prob).exp()
+    clipped = ratio.clamp(1.0 - clip, 1.0 + clip)
+    return -torch.minimum(ratio * advantages, clipped * advantages).mean()
+
+
+def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, weights: Tensor, clip: float | None) -> Tensor:
+    """Squared error (B, S), pessimistic against changes above ``clip``; weighted mean over samples, sum over streams."""
+    error = (values - returns).square()
+    if clip is not None:
+        limited = old_values + (values - old_values).clamp(-clip, clip)
+        error = torch.maximum(error, (limited - returns).square())
+    return (error * weights.unsqueeze(-1)).mean(0).sum()
+
+
+def gaussian_log_prob(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
+    """Logarithm (B,) of the density of a diagonal Gaussian at ``x`` (B, A)."""
+    scaled = (x - mean) * (-log_std).exp()
+    return -0.5 * scaled.square().sum(-1) - log_std.sum() - 0.5 * x.shape[-1] * LOG_2PI
+
+
+def gaussian_entropy(log_std: Tensor) -> Tensor:
+    """Entropy () of a diagonal Gaussian with ``log_std`` (A,)."""
+    return log_std.sum() + 0.5 * log_std.numel() * (1.0 + LOG_2PI)
+
+
+def gaussian_kl(old_mean: Tensor, old_log_std: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
+    """Divergence KL(old || new) (B,) of diagonal Gaussians with means (B, A) and common ``log_std`` (A,)."""
+    variance_ratio = (2.0 * (old_log_std - log_std)).exp()
+    distance = ((mean - old_mean) * (-log_std).exp()).square()
+    return (log_std - old_log_std + 0.5 * (variance_ratio - 1.0)).sum() + 0.5 * distance.sum(-1)
+
+
+def adapt_lr(lr: Tensor, kl: Tensor, desired_kl: float, low: float, high: float) -> Tensor:
+    """Return the next step size (): smaller above twice the wanted divergence, larger below half of it."""
+    factor = torch.where(kl > 2.0 * desired_kl, 1.0 / LR_FACTOR, torch.where(kl < 0.5 * desired_kl, LR_FACTOR, 1.0))
+    return (lr * torch.where(torch.isfinite(kl), factor, 1.0)).clamp(low, high)
+
+
+def _select(x: Tensor, index: Tensor, sequences: bool) -> Tensor:
+    return x.index_select(1, index).flatten(0, 1) if sequences else x.flatten(0, 1).index_select(0, index)
+
+
+class PPO:
+    """The update. It changes the policy it is given; methods compose with it through the two hooks.
+
+    Attributes:
+        optimizer: Adam on all parameters; its ``lr`` is the current step size.
+        generator: source of the order of samples, and of the action noise of the runner.
+    """
+
+    def __init__(
+        self,
+        policy: ActorCritic,
+        config: PPOConfig | None = None,
+        symmetries: Sequence[Symmetry] = (),
+        *,
+        seed: int = 0,
+        group: ProcessGroup | None = None,
+        advantage_mixer: AdvantageMixer = reward_only,
+        auxiliary_losses: Sequence[AuxiliaryLoss] = (),
+        auxiliary_parameters: Sequence[Sequence[nn.Parameter]] = (),
+    ) -> None:
+        """Prepare the optimiser; parameters and buffers become those of rank 0.
+
+        Args:
+            policy: networks on their final device.
+            config: settings.
+            symmetries: ``VecEnv.symmetries``.
+            seed: start of the random numbers; each process needs its own.
+            group: the processes that learn together.
+            advantage_mixer: hook that combines the advantages of reward and costs.
+            auxiliary_losses: hooks that add losses.
+            auxiliary_parameters: groups of further parameters that these losses train.
+
+        Raises:
+            ValueError: symmetry is asked for but not known, or not possible with a recurrent policy.
+        """
+        self.policy, self.config = policy, config or PPOConfig()
+        self.group = group or ProcessGroup()
+        self.advantage_mixer, self.auxiliary_losses = advantage_mixer, tuple(auxiliary_losses)
+        device = policy.log_std.device
+        self.symmetries = tuple(_to_device(symmetry, device) for symmetry in symmetries)
+        if self.config.symmetry != "none" and not symmetries:
+            raise ValueError(
+                "symmetry: the environment knows no symmetry; set it to none or give the robot a mirror map"
+            )
+        if self.config.symmetry != "none" and policy.memory_size:
+            raise ValueError(
+                "symmetry: mirrored memory of a recurrent policy is not known; set symmetry or rnn to none"
+            )
+        self.generator = torch.Generator(device).manual_seed(seed)
+        groups = [*policy.parameter_groups(), *auxiliary_parameters]
+        self.optimizer = FlatAdam(groups, self.config.learning_rate, extras=1)
+        self.group.broadcast_([self.optimizer.params, *policy.buffers()])
+
+    @property
+    def gammas(self) -> list[float]:
+        """Discount of each stream."""
+        config = self.config
+        cost = config.gamma if config.cost_gamma is None else config.cost_gamma
+        return [config.gamma] + [cost] * self.policy.num_costs
+
+    @property
+    def lams(self) -> list[float]:
+        """Lambda of each stream."""
+        config = self.config
+        return [config.lam] + [config.lam if config.cost_lam is None else config.cost_lam] * self.policy.num_costs
+
+    def update(self, storage: RolloutStorage) -> dict[str, float]:
+        """Learn from a finished roll-out; return the means of losses and diagnostics over its minibatches."""
+        config, policy, optimizer = self.config, self.policy, self.optimizer
+        advantages, weights = self._weighted_advantages(storage)
+        actor_copies, critic_copies, action_copies = self._copies(storage)
+        old_log_std = policy.log_std.detach().clone()
+        augmented = len(action_copies)
+        skipped_before = optimizer.skipped.clone()
+        total: Tensor | None = None
+        names: list[str] = []
+        steps = 0
+        for index, sequences in self._minibatches(storage):
+
+            def pick(x: Tensor, index: Tensor = index, sequences: bool = sequences) -> Tensor:
+                return _select(x, index, sequences)
+
+            actor_x, critic_x = _join([pick(x) for x in actor_copies]), _join([pick(x) for x in critic_copies])
+            mean, values = self._evaluate(storage, actor_x, critic_x, index, sequences)
+            log_std = policy.log_std
+            advantage, weight, old_log_prob, old_mean = map(pick, (advantages, weights, storage.log_prob, storage.mean))
+            count = weight.shape[0]
+            learned = mean[: augmented * count]
+            actions = _join([pick(x) for x in action_copies])
+            log_prob = gaussian_log_prob(actions, learned, log_std)
+            surrogate = surrogate_loss(
+                log_prob, old_log_prob.repeat(augmented), advantage.repeat(augmented), config.clip
+            )
+            value = value_loss(
+                values,
+                pick(storage.values).repeat(augmented, 1),
+                pick(storage.returns).repeat(augmented, 1),
+                weight.repeat(augmented),
+                config.value_clip,
+            )
+            entropy = gaussian_entropy(log_std)
+            losses = {"surrogate": surrogate, "value": value, "entropy": entropy}
+            loss = surrogate + config.value_coef * value - config.entropy_coef * entropy
+            if len(actor_copies) > 1:
+                losses["mirror"] = self._mirror_loss(mean, count)
+                if config.symmetry in ("loss", "both"):
+                    loss = loss + config.mirror_coef * losses["mirror"]
+            batch = Batch(storage, index, sequences, actor_x[:count], critic_x[:count], mean[:count], values[:count])
+            for hook in self.auxiliary_losses:
+                for name, extra in hook(batch).items():
+                    losses[name] = extra
+                    loss = loss + extra
+            optimizer.zero_grad()
+            loss.backward()
+            with torch.no_grad():
+                kl = (gaussian_kl(old_mean, old_log_std, mean[:count], log_std) * weight).mean()
+                optimizer.extras[0] = kl
+                self.group.average_(optimizer.buffer)
+                kl = optimizer.extras[0]
+                if config.schedule == "adaptive":
+                    optimizer.lr.copy_(adapt_lr(optimizer.lr, kl, config.desired_kl, config.lr_min, config.lr_max))
+                norm = optimizer.step(config.max_grad_norm)
+                policy.limit_std()
+                if not names:
+                    names = [*(f"loss/{name}" for name in losses), "ppo/kl", "ppo/gradient_norm"]
+                row = torch.stack([*(item.detach() for item in losses.values()), kl, norm])
+                total = row if total is None else total + row
+            steps += 1
+        assert total is not None
+        return self._metrics(storage, names, total / steps, optimizer.skipped - skipped_before, steps)
+
+    def _weighted_advantages(self, storage: RolloutStorage) -> tuple[Tensor, Tensor]:
+        """Return the actor's advantages and the weights, each (T, N).
+
+        The weight of a valid sample is 1 / (share of valid samples), of an invalid one 0, so that a plain mean over any
+        part is an unbiased mean over valid samples. Advantages are normalised over all processes and carry their weight.
+        """
+        mask = storage.valid.double()
+        advantages = self.advantage_mixer(storage.advantages)
+        wide = advantages.double() * mask
+        sums = self.group.sum_(torch.stack((wide.sum(), wide.square().sum(), mask.sum())))
+        number = sums[2].clamp(min=1.0)
+        weights = (mask * (storage.num_samples * self.group.size / number)).float()
+        if self.config.normalize_advantages:
+            mean = sums[0] / number
+            std = (sums[1] / number - mean.square()).clamp(min=0.0).sqrt()
+            advantages = (advantages - mean.float()) / (std.float() + 1e-8)
+        return advantages * weights, weights
+
+    def _copies(self, storage: RolloutStorage) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """Return the data and its mirror images: normalised inputs of actor and critics, and actions, each (T, N, ...)."""
+        actor_x, critic_x = self.policy.normalize(storage.obs)
+        actors, critics, actions = [actor_x], [critic_x], [storage.actions]
+        if self.config.symmetry == "none":
+            return actors, critics, actions
+        for symmetry in self.symmetries:
+            mirrored = {name: symmetry.obs[name](storage.obs[name]) for name in self.policy.groups}
+            actor_x, critic_x = self.policy.normalize(mirrored)
+            actors.append(actor_x)
+            if self.config.symmetry in ("augment", "both"):
+                critics.append(critic_x)
+                actions.append(symmetry.action(storage.actions))
+        return actors, critics, actions
+
+    def _mirror_loss(self, mean: Tensor, count: int) -> Tensor:
+        """Mean squared difference between the action of a mirrored state and the mirrored action (Yu et al. 2018)."""
+        parts = mean.split(count)
+        errors = [
+            (part - symmetry.action(parts[0])).square().mean()
+            for part, symmetry in zip(parts[1:], self.symmetries, strict=True)
+        ]
+        return torch.stack(errors).mean()
+
+    def _minibatches(self, storage: RolloutStorage) -> Iterator[tuple[Tensor, bool]]:
+        """Yield shuffled sample indices, or environment indices for a policy with memory, epoch by epoch."""
+        sequences = self.policy.memory_size > 0
+        total = storage.num_envs if sequences else storage.num_samples
+        size = total // self.config.minibatches
+        if size == 0:
+            what = "environments" if sequences else "samples"
+            raise ValueError(f"minibatches: {self.config.minibatches} is more than the {total} {what} of a roll-out")
+        for _ in range(self.config.epochs):
+            order = torch.randperm(total, generator=self.generator, device=self.generator.device)
+            for i in range(self.config.minibatches):
+                yield order[i * size : (i + 1) * size], sequences
+
+    def _evaluate(
+        self, storage: RolloutStorage, actor_x: Tensor, critic_x: Tensor, index: Tensor, sequences: bool
+    ) -> tuple[Tensor, Tensor]:
+        if not sequences:
+            return self.policy.evaluate(actor_x, critic_x)
+        shape = (storage.steps, index.numel(), -1)
+        memory, starts = storage.memory.index_select(0, index), storage.starts.index_select(1, index)
+        mean, values = self.policy.evaluate_sequence(actor_x.view(shape), critic_x.view(shape), memory, starts)
+        return mean.flatten(0, 1), values.flatten(0, 1)
+
+    def _metrics(
+        self, storage: RolloutStorage, names: list[str], means: Tensor, skipped: Tensor, steps: int
+    ) -> dict[str, float]:
+        returns, values = storage.returns[..., 0], storage.values[..., 0]
+        unexplained = (returns - values).var(correction=0) / returns.var(correction=0).clamp(min=1e-12)
+        std = self.policy.log_std.detach().exp().mean()
+        names = [*names, "ppo/learning_rate", "ppo/std", "ppo/explained_variance", "ppo/skipped", "ppo/skipped_share"]
+        extra = torch.stack((self.optimizer.lr, std, 1.0 - unexplained, skipped.float(), skipped / steps))
+        return dict(zip(names, torch.cat((means, extra)).tolist(), strict=True))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Optimiser and step size."""
+        return {"optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state_dict()``."""
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def _join(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _to_device(symmetry: Symmetry, device: torch.device) -> Symmetry:
+    return Symmetry({name: item.to(device) for name, item in symmetry.obs.items()}, symmetry.action.to(device))
