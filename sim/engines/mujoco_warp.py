@@ -5,6 +5,7 @@ Warp's CPU device runs the same code one thread wide; it is there for tests.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import logging
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -132,6 +133,8 @@ class MujocoWarpEngine(Engine):
         sizes = {name: num_envs for name in _with_constants(expand)}
         if model.opt.enableflags & mujoco.mjtEnableBit.mjENBL_SLEEP:
             raise ConfigError("engine 'warp' does not support sleeping: remove the model's <flag sleep='enable'/>")
+        model = copy.copy(model)  # Warp never resets a diverging world by itself, and refuses the flag that says so
+        model.opt.disableflags &= ~int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
         with wp.ScopedDevice(self._warp_device):
             try:
                 self._model = mjw.put_model(model, batch_sizes=sizes)
