@@ -9,9 +9,11 @@ from typing import Literal, TypeVar
 
 from robolearn.config import ConfigError, nearest, unknown
 from sim.robots.quadruped import Quadruped
+from sim.robots.robot import Foot
 
 V = TypeVar("V")
 PerJoint = float | list[float] | dict[str, float]
+FootKind = Literal["geom", "site", "body"]
 Collision = Literal["all", "primitives", "feet_only"]
 
 
@@ -178,3 +180,28 @@ def per_joint(value: PerJoint, joints: Sequence[str], where: str) -> tuple[float
         if joint not in found:
             raise ConfigError(f"{where}: no value for joint {joint!r}.{nearest(joint, value)}")
     return tuple(found[joint] for joint in joints)
+
+
+def resolve_feet(
+    given: list[str] | dict[str, FootEntry], geoms: Sequence[str], sites: Sequence[str], bodies: Sequence[str]
+) -> tuple[Foot, ...]:
+    """Return the feet, each found among the named objects of a model; a bare name is tried as geom, site, body.
+
+    Raises:
+        ConfigError: no foot, one given twice, or one that the model does not have.
+    """
+    known: dict[FootKind, Sequence[str]] = {"geom": geoms, "site": sites, "body": bodies}
+    feet = []
+    for name in given:
+        entry = given[name] if isinstance(given, dict) else FootEntry(geom=name)
+        kinds = [kind for kind in known if getattr(entry, kind)] if isinstance(given, dict) else list(known)
+        target = str(entry.geom or entry.site or entry.body)
+        found = [kind for kind in kinds if target in known[kind]]
+        if not found:
+            raise unknown(", ".join(kinds), target, [option for kind in kinds for option in known[kind]], "feet")
+        feet.append(Foot(name, found[0], target))
+    if not feet:
+        raise ConfigError("feet: at least one is needed")
+    if len({foot.name for foot in feet}) < len(feet):
+        raise ConfigError("feet: a foot is given twice")
+    return tuple(feet)

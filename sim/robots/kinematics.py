@@ -11,7 +11,7 @@ from sim.robots.robot import Foot
 
 
 def pose(model: mujoco.MjModel, base: str, joints: Mapping[str, float]) -> mujoco.MjData:
-    """Return data with the kinematics of an upright base at the world's origin and the joints at the given angles (rad)."""
+    """Return data with the kinematics of an upright base at the origin and the joints at the given angles (rad)."""
     data = mujoco.MjData(model)
     address = model.jnt_qposadr[model.body(base).jntadr[0]]
     data.qpos[address : address + 7] = (0, 0, 0, 1, 0, 0, 0)

@@ -5,18 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 import mujoco
 
 from robolearn.config import ConfigError, load_yaml, parse, unknown
 from sim.robots import mirror
-from sim.robots.description import FootEntry, PerJoint, RobotFile, lookup, per_joint, select
+from sim.robots.description import PerJoint, RobotFile, lookup, per_joint, resolve_feet, select
 from sim.robots.kinematics import foot_bottom, pose, standing_height
 from sim.robots.model_file import open_model
 from sim.robots.robot import Foot, MirrorJoint, ModelSource, Robot
 
-FootKind = Literal["geom", "site", "body"]
 log = logging.getLogger(__name__)
 FOLDER = Path(__file__).parent
 MAX_SINK = 0.02  # m, how far a foot may start below the ground
@@ -52,7 +50,7 @@ def _resolve(file: RobotFile, path: Path) -> Robot:
     model = _compile(source)
     base = _base(model, file.base)
     joints = _joints(model, file.joints)
-    feet = _feet(model, file.feet)
+    feet = _feet(model, file)
     limits = _position_limits(model, joints, file)
     default_pose = per_joint(file.default_pose, joints, "default_pose")
     for joint, angle, (low, high) in zip(joints, default_pose, limits, strict=True):
@@ -130,31 +128,10 @@ def _joints(model: mujoco.MjModel, given: list[str] | None) -> tuple[str, ...]:
     return tuple(joints)
 
 
-def _feet(model: mujoco.MjModel, given: list[str] | dict[str, FootEntry]) -> tuple[Foot, ...]:
-    names: dict[FootKind, list[str]] = {
-        "geom": [model.geom(i).name for i in range(model.ngeom) if model.geom(i).name],
-        "site": [model.site(i).name for i in range(model.nsite)],
-        "body": [model.body(i).name for i in range(1, model.nbody)],
-    }
-    feet = []
-    for name in given:
-        entry = given[name] if isinstance(given, dict) else None
-        wanted: dict[FootKind, str | None] = {kind: getattr(entry, kind) if entry else name for kind in names}
-        found = next((kind for kind, known in names.items() if wanted[kind] in known), None)
-        if found is None:
-            known = [option for kind in names if wanted[kind] for option in names[kind]]
-            raise unknown(
-                "geom, site or body" if entry is None else "foot object",
-                next(filter(None, wanted.values())),
-                known,
-                "feet",
-            )
-        feet.append(Foot(name, found, str(wanted[found])))
-    if not feet:
-        raise ConfigError("feet: at least one is needed")
-    if len({foot.name for foot in feet}) < len(feet):
-        raise ConfigError("feet: a name is given twice")
-    return tuple(feet)
+def _feet(model: mujoco.MjModel, file: RobotFile) -> tuple[Foot, ...]:
+    geoms = [model.geom(i).name for i in range(model.ngeom) if model.geom(i).name]
+    sites = [model.site(i).name for i in range(model.nsite)]
+    return resolve_feet(file.feet, geoms, sites, [model.body(i).name for i in range(1, model.nbody)])
 
 
 def _position_limits(model: mujoco.MjModel, joints: Sequence[str], file: RobotFile) -> tuple[tuple[float, float], ...]:
@@ -180,7 +157,7 @@ def _limit(value: PerJoint | None, joints: Sequence[str], where: str, known: Map
     for joint in joints:
         if joint not in known:
             raise ConfigError(f"{where}: the model gives none for joint {joint!r}: add the entry {where}")
-    return _bounded(dict(known), joints, where, positive=True)
+    return _bounded({joint: known[joint] for joint in joints}, joints, where, positive=True)
 
 
 def _base_height(

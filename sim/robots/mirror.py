@@ -1,8 +1,8 @@
 """Left-right symmetry of a robot, from the names of its joints and the geometry of its model.
 
 Mirroring at the plane y = 0 is M = diag(1, -1, 1). A hinge axis is a pseudo-vector: a rotation by q about ``a`` becomes
-a rotation by q about ``-M a``. If the mirror image of joint i is joint j, whose own axis is ``b``, then q_j = sign * q_i
-with sign = b . (-M a), which must be +1 or -1.
+a rotation by q about ``-M a``. If the mirror image of joint i is joint j, whose own axis is ``b``, then
+q_j = sign * q_i with sign = b . (-M a), which must be +1 or -1.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ class Quadruped:
     calf_range: Range
 
     def build(self) -> mujoco.MjSpec:
-        """Return a fresh specification with bodies ``trunk``, ``FL_hip``, ``FL_thigh``, ``FL_calf`` and geoms ``FL_foot``."""
+        """Return a fresh specification: bodies ``trunk``, ``FL_hip``, ``FL_thigh``, ``FL_calf``; geoms ``FL_foot``."""
         spec = mujoco.MjSpec()
         for name, rgba, shine in (
             ("dark", DARK, 0.5),
