@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from torch import Tensor
 from robolearn.config import nearest
 from sim.engines.base import DERIVED_FIELDS, STATE_FIELDS, Engine
 
+LOG = logging.getLogger(__name__)
 SANE_STATE = 1e6
 """Positions (m, rad) and velocities (m/s, rad/s) beyond this are treated like non-finite ones."""
 
@@ -30,6 +32,8 @@ class MujocoEngine(Engine):
     """
 
     def __init__(self, model: mujoco.MjModel, num_envs: int, threads: int = 0, expand: Sequence[str] = ()) -> None:
+        # MuJoCo's own handler prints and writes a file into the working directory, once per bad simulation and step.
+        mujoco.set_mju_user_warning(_debug)
         self.model = model
         self.num_envs = num_envs
         self.device = torch.device("cpu")
@@ -37,7 +41,6 @@ class MujocoEngine(Engine):
         self._batch = Batch(model, num_envs, threads)
         self._fields: dict[str, Tensor] = {}
         self._expanded: dict[str, Tensor] = {}
-        self._derived_constants: set[str] = set()
         self._nonfinite = 0
         self._raised = 0
         self._qpos, self._qvel = self.field("qpos"), self.field("qvel")
@@ -133,6 +136,10 @@ class MujocoEngine(Engine):
         if self._expanded:
             self.set_const()
         self.forward()
+
+
+def _debug(message: str) -> None:
+    LOG.debug("MuJoCo: %s", message)
 
 
 def _numpy(ids: Tensor | None) -> np.ndarray | None:
