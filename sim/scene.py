@@ -92,6 +92,7 @@ def build_scene(robot: Robot, terrain: Terrain, physics: PhysicsConfig) -> Scene
     # A diverging simulation must be seen, not silently restarted by the simulator.
     spec.option.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
     terrain.add_to(spec)
+    _add_surroundings(spec, robot.base)
     for joint in robot.joints:
         motor = spec.add_actuator(name=joint, target=joint, trntype=mujoco.mjtTrn.mjTRN_JOINT)
         motor.set_to_motor()
@@ -107,6 +108,35 @@ def build_scene(robot: Robot, terrain: Terrain, physics: PhysicsConfig) -> Scene
         base_body=model.body(robot.base).id,
         ground_geom=ground,
         **columns,
+    )
+
+
+def _add_surroundings(spec: mujoco.MjSpec, base: str) -> None:
+    """Sky and light, for people who watch; the physics does not see them."""
+    spec.add_texture(
+        name="sky",
+        type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
+        rgb1=[0.70, 0.80, 0.90],
+        rgb2=[0.93, 0.95, 0.97],
+        width=256,
+        height=256,
+    )
+    spec.visual.headlight.ambient = [0.35, 0.35, 0.35]
+    spec.visual.headlight.diffuse = [0.35, 0.35, 0.35]
+    spec.visual.headlight.specular = [0.05, 0.05, 0.05]
+    spec.visual.rgba.haze = [0.93, 0.95, 0.97, 1.0]
+    spec.visual.quality.shadowsize = 4096
+    spec.body(base).add_light(
+        name="sun",
+        mode=mujoco.mjtCamLight.mjCAMLIGHT_TRACK,
+        type=mujoco.mjtLightType.mjLIGHT_SPOT,
+        pos=[1.2, -0.9, 3.0],
+        dir=[-0.4, 0.3, -1.0],
+        cutoff=70.0,
+        exponent=1.0,
+        diffuse=[0.6, 0.6, 0.58],
+        castshadow=True,
     )
 
 

@@ -58,8 +58,8 @@ class Terrain:
     def heights_at(self, xy: Tensor) -> Tensor:
         """Return the height of the ground below points, on the very triangles that MuJoCo collides with.
 
-        MuJoCo cuts each cell along the diagonal from its (-x, -y) corner to its (+x, +y) corner. With (u, v) the place in
-        the cell, a = max(u, v), b = min(u, v), and m the corner on the point's side of the diagonal, the height is
+        MuJoCo cuts each cell along the diagonal from its (-x, -y) corner to its (+x, +y) corner. With (u, v) the place
+        in the cell, a = max(u, v), b = min(u, v), and m the corner on the point's side of the diagonal, the height is
         ``(1 - a) h00 + (a - b) h_m + b h11``: three look-ups.
 
         Args:
@@ -92,7 +92,7 @@ class Terrain:
     def add_to(self, spec: mujoco.MjSpec) -> mujoco.MjsGeom:
         """Add the ground to a model's world body, with its material, and return the geom.
 
-        The geom has contype 1 and conaffinity 0: it touches geoms with bit 1 in their conaffinity; they need no contype.
+        The geom has contype 1 and conaffinity 0: it touches geoms with bit 1 in their conaffinity.
         """
         geom = spec.worldbody.add_geom(name=self.geom_name, contype=1, conaffinity=0, material=self.geom_name)
         texture = spec.add_texture(name=self.geom_name, type=mujoco.mjtTexture.mjTEXTURE_2D, width=512, height=512)
@@ -102,7 +102,7 @@ class Terrain:
         if self.is_flat:
             texture.rgb1, texture.rgb2 = (0.36, 0.41, 0.46), (0.31, 0.36, 0.41)
             texture.mark, texture.markrgb = mujoco.mjtMark.mjMARK_EDGE, (0.50, 0.55, 0.60)
-            material.texuniform, material.texrepeat, material.reflectance = True, (0.5, 0.5), 0.08
+            material.texuniform, material.texrepeat, material.reflectance = True, (0.5, 0.5), 0.03
             geom.type, geom.size = mujoco.mjtGeom.mjGEOM_PLANE, (0.0, 0.0, 0.05)  # 0: endless
             return geom
         texture.rgb1, texture.rgb2 = (0.66, 0.64, 0.60), (0.61, 0.59, 0.55)
