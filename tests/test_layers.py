@@ -1,4 +1,4 @@
-"""Who may import whom: the rules of docs/design.md, read from the syntax trees, so that nothing needs to be importable."""
+"""Who may import whom: the rules of docs/design.md, read from the syntax trees, so nothing needs to be importable."""
 
 import ast
 import sys

@@ -34,7 +34,7 @@ class Interval:
 
 
 def wilson(successes: int, trials: int, confidence: float = CONFIDENCE) -> Interval:
-    """Wilson score interval of a share (E. B. Wilson, J. Am. Stat. Assoc. 22, 1927): valid near 0 and 1, unlike p +- z sigma.
+    """Wilson score interval of a share (E. B. Wilson, J. Am. Stat. Assoc. 22, 1927); it also holds near 0 and 1.
 
     With z the normal quantile and p = successes / trials,
     centre = (p + z^2 / 2n) / (1 + z^2 / n), half width = z sqrt(p (1 - p) / n + z^2 / 4n^2) / (1 + z^2 / n).

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -48,7 +47,7 @@ class CsvLog:
         text = _line(columns) + "".join(_line([row.get(name, "") for name in columns]) for row in rows)
         partial = self.path.with_suffix(".partial")
         partial.write_text(text, encoding="utf-8", newline="")
-        os.replace(partial, self.path)  # a kill leaves the old table or the new one
+        partial.replace(self.path)  # a kill leaves the old table or the new one
         self._columns = columns
 
 

@@ -130,7 +130,7 @@ def test_load_yaml_reads_a_mapping(tmp_path):
 def test_load_yaml_refuses(tmp_path, content, message):
     path = tmp_path / "bad.yaml"
     path.write_text(content)
-    with pytest.raises(ConfigError, match="bad.yaml") as caught:
+    with pytest.raises(ConfigError, match=r"bad\.yaml") as caught:
         config.load_yaml(path)
     assert message in str(caught.value)
 

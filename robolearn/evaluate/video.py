@@ -1,0 +1,220 @@
+"""Film a recorded roll-out off screen: a camera that follows smoothly, arrows and a panel for command and velocity."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import imageio.v2 as imageio
+import mujoco
+import numpy as np
+from matplotlib import get_data_path
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from robolearn.evaluate.rendering import RenderError, open_renderer
+from sim.robots import Robot
+from sim.terrain import Terrain
+
+COMMAND_COLOR = (255, 176, 32)
+VELOCITY_COLOR = (64, 196, 255)
+_INK, _PANEL = (240, 244, 248), (16, 22, 30, 170)
+_SKY, _HORIZON = (0.42, 0.56, 0.72), (0.86, 0.89, 0.92)
+_ARROW_WIDTH, _ARROW_SCALE, _ARROW_LIFT = 0.015, 0.5, 0.25  # m, m per m/s, m above the base
+
+
+@dataclass(frozen=True)
+class Film:
+    """What one robot did, T frames ``dt`` seconds apart.
+
+    Attributes:
+        qpos: (T, nq) generalised positions.
+        command: (T, 3) commanded vx, vy (m/s, base frame) and yaw rate (rad/s).
+        velocity: (T, 3) what the robot did, in the same layout.
+        dt: s between two rows.
+        title: shown in the panel.
+    """
+
+    qpos: NDArray[np.float64]
+    command: NDArray[np.float64]
+    velocity: NDArray[np.float64]
+    dt: float
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class View:
+    """How to film.
+
+    Attributes:
+        width, height: size of the image in pixels, both even.
+        fps: frames per second of the video; the nearest whole number of rows per frame is taken.
+        distance: m from the base to the camera.
+        azimuth, elevation: degrees; the direction the camera looks in.
+        lag: s, time constant with which the camera follows.
+    """
+
+    width: int = 960
+    height: int = 540
+    fps: int = 25
+    distance: float = 1.7
+    azimuth: float = 130.0
+    elevation: float = -16.0
+    lag: float = 0.4
+
+
+def smooth_track(positions: NDArray[np.float64], dt: float, lag: float) -> NDArray[np.float64]:
+    """Return positions (T, D) passed through a first-order low-pass with time constant ``lag`` s, both ways.
+
+    Forward and backward passes cancel each other's delay: the camera neither trails behind nor jumps.
+    """
+    if lag <= 0:
+        return positions.copy()
+    keep = math.exp(-dt / lag)
+    result = positions.copy()
+    for order in (range(1, len(result)), range(len(result) - 2, -1, -1)):
+        step = order.step
+        for t in order:
+            result[t] = keep * result[t - step] + (1 - keep) * result[t]
+    return result
+
+
+def display_model(robot: Robot, terrain: Terrain) -> mujoco.MjModel:
+    """Return robot and ground with lights and a sky: the same ``qpos`` as the model that is simulated, made to be seen."""
+    spec = robot.spec()
+    terrain.add_to(spec)
+    base = spec.body(robot.base)
+    track = mujoco.mjtCamLight.mjCAMLIGHT_TRACK
+    directional = mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
+    base.add_light(
+        pos=(0.6, -0.8, 3.0), dir=(-0.25, 0.3, -1.0), type=directional, mode=track, diffuse=(0.75, 0.73, 0.70)
+    )
+    spec.visual.headlight.ambient, spec.visual.headlight.diffuse = (0.38, 0.39, 0.42), (0.30, 0.30, 0.32)
+    spec.visual.headlight.specular = (0.1, 0.1, 0.1)
+    sky = spec.add_texture(name="sky", type=mujoco.mjtTexture.mjTEXTURE_SKYBOX, width=256, height=1536)
+    sky.builtin, sky.rgb1, sky.rgb2 = mujoco.mjtBuiltin.mjBUILTIN_GRADIENT, _SKY, _HORIZON
+    spec.visual.rgba.haze = (*_HORIZON, 1.0)
+    spec.visual.map.haze, spec.visual.map.znear = 0.4, 0.01
+    spec.visual.quality.shadowsize, spec.visual.quality.offsamples = 2048, 4
+    model = spec.compile()
+    model.stat.extent, model.stat.center[:] = 2.0, (0.0, 0.0, robot.base_height)  # what shadows and haze are scaled by
+    return model
+
+
+def frames(model: mujoco.MjModel, film: Film, view: View | None = None) -> Iterator[NDArray[np.uint8]]:
+    """Draw a film; yields (height, width, 3) images.
+
+    Args:
+        model: a model whose positions are ``film.qpos``; ``display_model`` gives a well lit one.
+        film: what happened.
+        view: how to film it.
+
+    Raises:
+        RenderError: no image can be drawn on this machine.
+    """
+    view = view or View()
+    data = mujoco.MjData(model)
+    stride = max(1, round(1 / (view.fps * film.dt)))
+    look_at = smooth_track(film.qpos[:, :3], film.dt, view.lag)
+    renderer = open_renderer(model, view.width, view.height)
+    option = mujoco.MjvOption()
+    option.sitegroup[:] = 0
+    camera = mujoco.MjvCamera()
+    camera.distance, camera.azimuth, camera.elevation = view.distance, view.azimuth, view.elevation
+    try:
+        renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
+        for t in range(0, len(film.qpos), stride):
+            data.qpos[:] = film.qpos[t]
+            mujoco.mj_forward(model, data)
+            camera.lookat[:] = look_at[t]
+            renderer.update_scene(data, camera, option)
+            _add_arrows(renderer.scene, data, film.command[t], film.velocity[t])
+            yield _add_panel(renderer.render(), film, t)
+    finally:
+        renderer.close()
+
+
+def write_video(path: str | Path, images: Iterator[NDArray[np.uint8]], fps: int = 25) -> int:
+    """Write images to an H.264 ``.mp4`` or a ``.gif``; return how many there were.
+
+    Raises:
+        ValueError: another file type.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    count = 0
+    if path.suffix == ".mp4":
+        options = {"fps": fps, "codec": "libx264", "quality": 7, "macro_block_size": 2, "pixelformat": "yuv420p"}
+    elif path.suffix == ".gif":
+        options = {"duration": 1000 / fps, "loop": 0, "subrectangles": True}
+    else:
+        raise ValueError(f"{path}: a video must end in .mp4 or .gif")
+    with imageio.get_writer(path, **options) as writer:  # type: ignore[arg-type]
+        for image in images:
+            writer.append_data(image)
+            count += 1
+    return count
+
+
+def contact_sheet(images: Sequence[NDArray[np.uint8]], path: str | Path, columns: int = 4, width: int = 480) -> None:
+    """Write images, evenly thinned by the caller, side by side into one PNG."""
+    height = round(width * images[0].shape[0] / images[0].shape[1])
+    rows = math.ceil(len(images) / columns)
+    sheet = Image.new("RGB", (columns * width, rows * height))
+    for i, image in enumerate(images):
+        tile = Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS)
+        sheet.paste(tile, ((i % columns) * width, (i // columns) * height))
+    sheet.save(path)
+
+
+def _add_arrows(scene: mujoco.MjvScene, data: mujoco.MjData, command: NDArray, velocity: NDArray) -> None:
+    """Arrows above the base: commanded and actual planar velocity, turned from the base's heading into the world."""
+    w, x, y, z = data.qpos[3:7]
+    heading = math.atan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
+    cos, sin = math.cos(heading), math.sin(heading)
+    for lift, vector, color in ((0.0, command, COMMAND_COLOR), (0.04, velocity, VELOCITY_COLOR)):
+        planar = np.array([cos * vector[0] - sin * vector[1], sin * vector[0] + cos * vector[1], 0.0]) * _ARROW_SCALE
+        if np.linalg.norm(planar) < 0.02 or scene.ngeom >= scene.maxgeom:
+            continue
+        start = data.qpos[:3] + np.array([0.0, 0.0, _ARROW_LIFT + lift])
+        geom = scene.geoms[scene.ngeom]
+        rgba = np.array([*(c / 255 for c in color), 0.9], dtype=np.float32)
+        kind = int(mujoco.mjtGeom.mjGEOM_ARROW)
+        mujoco.mjv_initGeom(geom, kind, np.zeros(3), np.zeros(3), np.zeros(9), rgba)
+        mujoco.mjv_connector(geom, kind, _ARROW_WIDTH, start, start + planar)
+        scene.ngeom += 1
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(str(Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
+
+
+def _add_panel(image: NDArray[np.uint8], film: Film, t: int) -> NDArray[np.uint8]:
+    """Write title, time, command and velocity into the lower left corner."""
+    height = image.shape[0]
+    size = max(11, height // 34)
+    font, line, pad = _font(size), round(1.45 * size), size
+    picture = Image.fromarray(image)
+    draw = ImageDraw.Draw(picture, "RGBA")
+    columns = (0, 4.6 * size, 10.2 * size)
+    box_width, box_height = round(columns[2] + 6.8 * size), 5 * line + pad
+    left, top = pad, height - box_height - pad
+    draw.rounded_rectangle((left, top, left + box_width, top + box_height), radius=size // 2, fill=_PANEL)
+    x, y = left + pad * 0.8, top + pad * 0.5
+    draw.text((x, y), f"{film.title}   {t * film.dt:4.1f} s", font=font, fill=_INK)
+    y += line
+    draw.text((x + columns[1], y), "command", font=font, fill=COMMAND_COLOR)
+    draw.text((x + columns[2], y), "measured", font=font, fill=VELOCITY_COLOR)
+    for i, (label, unit) in enumerate((("forward", "m/s"), ("left", "m/s"), ("turn", "rad/s"))):
+        y += line
+        draw.text((x, y), label, font=font, fill=_INK)
+        draw.text((x + columns[1], y), f"{film.command[t, i]:+.2f}", font=font, fill=COMMAND_COLOR)
+        draw.text((x + columns[2], y), f"{film.velocity[t, i]:+.2f} {unit}", font=font, fill=VELOCITY_COLOR)
+    return np.asarray(picture)
+
+
+__all__ = ["Film", "RenderError", "View", "contact_sheet", "display_model", "frames", "smooth_track", "write_video"]
