@@ -124,7 +124,8 @@ class MujocoWarpEngine(Engine):
         self.device = _find_device(device)
         self.dtype = torch.float32
         self._warp_device = wp.device_from_torch(self.device)
-        self._stream: Any = None
+        self._stream: Any = None  # torch's current stream, as Warp sees it
+        self._recording_stream = wp.Stream(self._warp_device) if self._warp_device.is_cuda else None
         self._capture = capture
         self._graphs: dict[Hashable, Any] = {}
         self._warm: set[Hashable] = set()
@@ -150,7 +151,8 @@ class MujocoWarpEngine(Engine):
         self._fields: dict[str, Tensor] = {}
         self._declared = tuple(expand)
         self._expanded = {name: wp.to_torch(getattr(self._model, name)) for name in sizes}
-        self._state = {name: wp.to_torch(getattr(self._data, name)) for name in _STATE}
+        arrays = {name: getattr(self._data, name) for name in _STATE}
+        self._state = {name: wp.to_torch(array) for name, array in arrays.items() if array.size}
         self._defaults = {name: value[:1].clone() for name, value in self._state.items()}
         self._nonfinite = torch.zeros((), dtype=torch.int64, device=self.device)
 
@@ -192,8 +194,7 @@ class MujocoWarpEngine(Engine):
         """See ``Engine.reset``."""
         rows = slice(None) if ids is None else ids
         for name, value in self._state.items():
-            if value.numel():
-                value[rows] = self._defaults[name]
+            value[rows] = self._defaults[name]
         if "qpos0" in self._expanded:
             self._state["qpos"][rows] = self._expanded["qpos0"][rows]
 
@@ -247,7 +248,7 @@ class MujocoWarpEngine(Engine):
                 with wp.ScopedDevice(self._warp_device), wp.ScopedCapture(self._warp_device) as capture:
                     operation()
                 return capture.graph
-            stream = wp.Stream(self._warp_device)  # torch's usual stream is the legacy one, which cannot be recorded
+            stream = self._recording_stream  # torch's usual stream is the legacy one, which cannot be recorded
             with wp.ScopedStream(stream), wp.ScopedCapture(stream=stream) as capture:
                 operation()
             return capture.graph
