@@ -38,9 +38,9 @@ def load_robot(name: str | Path) -> Robot:
             hint = "" if len(path.parts) == 1 else " A path must end in .yaml."
             raise ConfigError(f"{unknown('robot', str(name), list_robots())}{hint}")
         path = FOLDER / f"{name}.yaml"
-    file = parse(RobotFile, load_yaml(path))
+    data = load_yaml(path)
     try:
-        return _resolve(file, path)
+        return _resolve(parse(RobotFile, data), path)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 

@@ -38,6 +38,7 @@ class FileModel:
 
     Attributes:
         path: the MJCF or URDF file.
+        modified: its time stamp (ns), so that an edited file is read again.
         base: body that floats; a child of the world.
         locked: joints to weld, with their position (rad or m).
         keep: bodies that stay bodies even when they cannot move against their parent.
@@ -46,6 +47,7 @@ class FileModel:
     """
 
     path: Path
+    modified: int
     base: str
     locked: tuple[tuple[str, float], ...]
     keep: tuple[str, ...]
@@ -74,14 +76,18 @@ def open_model(file: RobotFile, folder: Path) -> tuple[ModelSource, dict[str, fl
     if file.model.quadruped is not None:
         return file.model.quadruped, {}, {}
     path = locate(file.model, folder)
-    spec, speeds = _read(path)
+    spec, speeds, notes = _read(path)
+    for note in notes:
+        log.warning("%s: %s", path.name, note)
     bodies = [body.name for body in spec.bodies[1:] if body.name]
     base = _find_base(spec, file.base)
     feet = resolve_feet(file.feet, [g.name for g in spec.geoms if g.name], [s.name for s in spec.sites], bodies)
     marked = [foot.object for foot in feet if foot.kind == "body"]
     marked += select(file.termination_bodies or (), bodies, "body", "termination_bodies")
     marked += select(file.undesired_contact_bodies, bodies, "body", "undesired_contact_bodies")
-    source = FileModel(path, base, _find_locked(spec, file), (base, *marked), feet, file.collision)
+    source = FileModel(
+        path, path.stat().st_mtime_ns, base, _find_locked(spec, file), (base, *marked), feet, file.collision
+    )
     _warn_of_meshes(source, file.name or path.stem)
     return source, _effort_limits(spec), speeds
 
@@ -116,8 +122,8 @@ def _package_folder(package: str) -> Path:
         raise ConfigError(f"model.package: {package!r} is not installed (pip install {package})") from None
 
 
-def _read(path: Path) -> tuple[mujoco.MjSpec, dict[str, float]]:
-    """Return the file's specification as it is, and the velocity limits (rad/s) that a URDF gives."""
+def _read(path: Path) -> tuple[mujoco.MjSpec, dict[str, float], list[str]]:
+    """Return the file's specification as it is, velocity limits (rad/s) that a URDF gives, and what cannot be shown."""
     try:
         root = ElementTree.parse(path).getroot()
     except (ElementTree.ParseError, UnicodeDecodeError) as error:
@@ -126,16 +132,17 @@ def _read(path: Path) -> tuple[mujoco.MjSpec, dict[str, float]]:
         raise ConfigError(f"model.file: {path} has the root element <{root.tag}>, expected <mujoco> or <robot>")
     try:
         if root.tag == "robot":
-            return urdf.read(root, path), urdf.velocity_limits(root)
+            spec, notes = urdf.read(root, path)
+            return spec, urdf.velocity_limits(root), notes
         spec = mujoco.MjSpec.from_file(str(path))
     except ValueError as error:
         raise ConfigError(f"model.file: MuJoCo cannot read {path}: {error}") from error
-    _drop_missing_meshes(spec, path)
-    return spec, {}
+    return spec, {}, _drop_missing_meshes(spec, path)
 
 
-def _drop_missing_meshes(spec: mujoco.MjSpec, path: Path) -> None:
+def _drop_missing_meshes(spec: mujoco.MjSpec, path: Path) -> list[str]:
     """Remove display-only geoms whose mesh file is missing; refuse when the mesh matters to the physics."""
+    notes = []
     for mesh in list(spec.meshes):
         file = path.parent / spec.compiler.meshdir / mesh.file
         if not mesh.file or file.is_file():
@@ -145,8 +152,9 @@ def _drop_missing_meshes(spec: mujoco.MjSpec, path: Path) -> None:
             if geom.contype or geom.conaffinity or not weightless:
                 raise ConfigError(f"model.file: mesh file {file} is missing")
             spec.delete(geom)
-        log.warning("%s: mesh %s is missing and is not shown", path.name, file.name)
+        notes.append(f"mesh {file.name} is missing and is not shown")
         spec.delete(mesh)
+    return notes
 
 
 def _find_base(spec: mujoco.MjSpec, given: str | None) -> str:
@@ -196,7 +204,7 @@ def _effort_limits(spec: mujoco.MjSpec) -> dict[str, float]:
 
 @lru_cache(maxsize=16)
 def _build(model: FileModel) -> mujoco.MjSpec:
-    spec, _ = _read(model.path)
+    spec, _, _ = _read(model.path)
     base = spec.body(model.base)
     _strip_scene(spec, base)
     for name, value in model.locked:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -11,15 +10,14 @@ import mujoco
 
 from robolearn.config import ConfigError
 
-log = logging.getLogger(__name__)
 MESH_FORMATS = (".stl", ".obj", ".msh")
 # Links keep their own bodies here; the ones that nothing refers to are fused later. Unbalanced inertias are common in
 # exported URDFs and MuJoCo would refuse them.
 COMPILER = {"fusestatic": "false", "discardvisual": "false", "strippath": "false", "balanceinertia": "true"}
 
 
-def read(root: Element, path: Path) -> mujoco.MjSpec:
-    """Return the specification of a URDF document.
+def read(root: Element, path: Path) -> tuple[mujoco.MjSpec, list[str]]:
+    """Return the specification of a URDF document, and notes on meshes that cannot be shown.
 
     Args:
         root: the ``<robot>`` element; it is changed.
@@ -29,7 +27,7 @@ def read(root: Element, path: Path) -> mujoco.MjSpec:
         ConfigError: a collision mesh is missing.
         ValueError: MuJoCo does not accept the document.
     """
-    files = _resolve_meshes(root, path)
+    files, notes = _resolve_meshes(root, path)
     compiler = root.find("mujoco/compiler")
     if compiler is None:
         extension = root.find("mujoco")
@@ -41,7 +39,7 @@ def read(root: Element, path: Path) -> mujoco.MjSpec:
     spec.compiler.meshdir = ""
     for mesh in spec.meshes:
         mesh.file = str(files[mesh.file])
-    return spec
+    return spec, notes
 
 
 def velocity_limits(root: Element) -> dict[str, float]:
@@ -74,10 +72,11 @@ def find_mesh(name: str, path: Path) -> Path | None:
     return None
 
 
-def _resolve_meshes(root: Element, path: Path) -> dict[str, Path]:
+def _resolve_meshes(root: Element, path: Path) -> tuple[dict[str, Path], list[str]]:
     """Give every mesh a name of its own (equal names in two folders would be taken for one file); return the files."""
     files: dict[str, Path] = {}
     names: dict[Path, str] = {}
+    notes = []
     for link in root.findall("link"):
         for part in [element for element in link if element.tag in ("visual", "collision")]:
             mesh = part.find("geometry/mesh")
@@ -91,14 +90,14 @@ def _resolve_meshes(root: Element, path: Path) -> dict[str, Path]:
                 reason = "is missing" if file is None else f"is not one of {', '.join(MESH_FORMATS)}"
                 if part.tag == "collision":
                     raise ConfigError(f"model.file: collision mesh {wanted!r} of link {link.get('name')!r} {reason}")
-                log.warning("%s: mesh %s %s and is not shown", path.name, wanted, reason)
+                notes.append(f"mesh {wanted} {reason} and is not shown")
                 link.remove(part)
                 continue
             if file not in names:
                 names[file] = f"mesh{len(names)}_{file.name}"
                 files[names[file]] = file
             mesh.set("filename", names[file])
-    return files
+    return files, notes
 
 
 def _is_empty(part: Element) -> bool:
