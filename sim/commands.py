@@ -70,7 +70,7 @@ class VelocityCommand:
 
     def fix(self, command: Tensor | None) -> None:
         """Hold a given command, (3,) or (N, 3), instead of drawing; None draws again."""
-        self.fixed = None if command is None else command.to(self._state.command).expand_as(self._state.command)
+        self.fixed = None if command is None else command.to(self._state.command).expand_as(self._state.command).clone()
         if self.fixed is not None:
             self._state.command.copy_(self.fixed)
 

@@ -82,9 +82,7 @@ class TaskEnv:
             config.engine, self.scene.model, self.num_envs, config.device, config.threads, self._terms.model_fields
         )
         self._qpos, self._qvel, self._ctrl = (self.engine.field(name) for name in ("qpos", "qvel", "ctrl"))
-        self.state = RobotState(
-            self.engine, self.scene, robot, self.terrain, len(VelocityCommand.mirror), self.step_dt
-        )
+        self.state = RobotState(self.engine, self.scene, robot, self.terrain, len(VelocityCommand.mirror), self.step_dt)
         self.actuators = Actuators(task.actuators, robot, self.num_envs, self.device, self.engine.dtype)
         self.commands = VelocityCommand(task.commands, self.state, self.generator)
         self.disturbances = Disturbances(task.disturbances, self.engine, self.scene, self.state, self.generator)
@@ -108,7 +106,6 @@ class TaskEnv:
         self._all = torch.arange(self.num_envs, device=self.device)
         self._start_xy = torch.zeros(self.num_envs, 2, device=self.device)
         self._commanded = torch.zeros(self.num_envs, device=self.device)
-        self._nobody = self._all[:0]
 
     def _default_state(self) -> Tensor:
         """(nq,) generalised positions of the start pose at the world's origin."""
@@ -151,20 +148,21 @@ class TaskEnv:
         s.update()
         reward, costs, terminated, log = self._terms(s)
         terminated &= valid
-        truncated = (s.episode_step >= self.max_episode_length) & ~terminated | ~valid
+        truncated = (s.episode_step >= self.max_episode_length) | ~valid
+        if not self.terrain.is_flat:  # beyond the rim there is nothing to stand on
+            truncated |= self.terrain.outside(s.base_position[:, :2])
+        truncated &= ~terminated
         self._commanded += s.command[:, :2].norm(dim=1) * self.step_dt
         self.commands.update()
         observations = self.sensing.observe()
         ended = (terminated | truncated).nonzero().squeeze(1)
-        final: Observations = {}
+        final = {name: value[ended] for name, value in observations.items()}
         if len(ended):
-            final = {name: value[ended] for name, value in observations.items()}
             log |= self._learn_from(ended)
             self._restart(ended)
             fresh = self.sensing.observe(ended)
             observations = {name: value.index_copy(0, ended, fresh[name]) for name, value in observations.items()}
-            if not bool(valid.all()):
-                reward, costs = reward * valid, costs * valid.unsqueeze(1)
+            reward, costs = reward.masked_fill(~valid, 0), costs.masked_fill(~valid.unsqueeze(1), 0)
         return StepResult(observations, reward, costs, terminated, truncated, ended, final, valid, log)
 
     def _simulate(self) -> None:
@@ -190,17 +188,27 @@ class TaskEnv:
         s.power = (power / decimation).float()
 
     def _recover(self) -> Tensor:
-        """Put environments whose state became non-finite back to the start pose; return (N,) bool, True for the others."""
-        valid = self.engine.finite()
+        """Put environments whose state or action is not finite back to the start; return (N,) bool, True for the rest.
+
+        An action that is not a number must be caught here: MuJoCo would replace it by zero torque without a word.
+        """
+        s = self.state
+        valid = self.engine.finite() & s.action.sum(1).isfinite()
         if not bool(valid.all()):
             bad = (~valid).nonzero().squeeze(1)
             self.engine.reset(bad)
-            self._qpos[bad] = self._start_qpos
+            self._qpos[bad] = self._start_state(bad)
             self.engine.forward(bad)
-            self.state.torque[bad] = 0
-            self.state.power[bad] = 0
-            self.state.joint_velocity[bad] = 0
+            for tensor in (s.action, s.torque, s.power, s.joint_velocity):
+                tensor[bad] = 0
+            self.sensing.forget(bad)
         return valid
+
+    def _start_state(self, ids: Tensor) -> Tensor:
+        """(M, nq) generalised positions of the start pose on the ground of environments (M,)."""
+        qpos = self._start_qpos.repeat(len(ids), 1)
+        qpos[:, :3] += self.curriculum.origins(ids).to(qpos)
+        return qpos
 
     def _learn_from(self, ended: Tensor) -> dict[str, float | Tensor]:
         """Move the curricula on, from the episodes that ended, and say where they stand."""
@@ -214,8 +222,7 @@ class TaskEnv:
     def _restart(self, ids: Tensor) -> None:
         """Begin new episodes in environments (M,): draw what is randomised, place the robots, read their state."""
         self.engine.reset(ids)
-        qpos = self._start_qpos.repeat(len(ids), 1)
-        qpos[:, :3] += self.curriculum.origins(ids).to(qpos)
+        qpos = self._start_state(ids)
         qvel = torch.zeros(len(ids), self._qvel.shape[1], device=self.device, dtype=self.engine.dtype)
         drawn = Randomizable(
             self.engine, self.scene, self.robot, self.actuators, self._nominal, self.generator, qpos, qvel
@@ -234,8 +241,8 @@ class TaskEnv:
         self._commanded[ids] = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the future depends on: simulator, buffers, curricula, random state."""
-        return {
+        """A copy of everything that the future depends on: simulator, buffers, curricula, random state."""
+        return _copied({
             "engine": self.engine.state_dict(),
             "state": self.state.state_dict(),
             "commands": self.commands.state_dict(),
@@ -249,7 +256,7 @@ class TaskEnv:
             "start_xy": self._start_xy,
             "commanded": self._commanded,
             "generator": self.generator.get_state(),
-        }
+        })  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue exactly from ``state_dict()``.
@@ -263,11 +270,18 @@ class TaskEnv:
         self.actuators.kp.copy_(state["kp"])
         self.actuators.kd.copy_(state["kd"])
         self.actuators.strength.copy_(state["strength"])
-        self._target = state["target"].to(self._target)
-        self._start_xy = state["start_xy"].to(self._start_xy)
-        self._commanded = state["commanded"].to(self._commanded)
+        self._target = state["target"].to(self._target, copy=True)
+        self._start_xy.copy_(state["start_xy"])
+        self._commanded.copy_(state["commanded"])
         self.generator.set_state(state["generator"].cpu())
 
     def close(self) -> None:
         """Release the simulator."""
         self.engine.close()
+
+
+def _copied(tree: Any) -> Any:
+    """Return a tree of mappings with every tensor in it cloned."""
+    if isinstance(tree, Mapping):
+        return {name: _copied(value) for name, value in tree.items()}
+    return tree.clone() if isinstance(tree, Tensor) else tree

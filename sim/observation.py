@@ -5,8 +5,8 @@ policy's graph, the robot feeds it with its own sensors: nothing is written twic
 
 Raw signals, (N, width): ``joint_position`` rad, ``joint_velocity`` rad/s, ``base_angular_velocity`` rad/s in the base
 frame, ``base_orientation`` quaternion (w, x, y, z), ``command``, ``previous_action``; in simulation only:
-``base_linear_velocity`` m/s in the base frame, ``height_scan`` m, ``foot_force`` N, ``external_force`` N in the base
-frame, ``terrain_height`` m.
+``base_linear_velocity`` m/s in the base frame, ``height_scan`` m relative to the base, ``foot_force`` N,
+``external_force`` N in the base frame.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Layout:
 
     Attributes:
         robot: the robot.
-        scan: rows and columns of the height scan (front to back, left to right); (0, 0) without one.
+        scan: rows and columns of the height scan (rear to front, right to left); (0, 0) without one.
         command_mirror: sign of each command entry under left-right mirroring; its length is the command's width.
     """
 
@@ -273,7 +273,7 @@ class ObservationGroup(nn.Module):
             sign += term_sign
         frames = self.config.history
         full = [frame * self.frame_width + i for frame in range(frames) for i in index]
-        return SignedPermutation(torch.tensor(full), torch.tensor(sign * frames))
+        return SignedPermutation(torch.tensor(full), torch.tensor(sign * frames)).to(self.scale.device)
 
 
 class ObservationPipeline(nn.Module):
@@ -306,8 +306,9 @@ class ObservationPipeline(nn.Module):
         if self.layout.robot.mirror is None:
             return None
         index, sign = _joint_mirror(self.layout)
-        action = SignedPermutation(torch.tensor(index), torch.tensor(sign))
-        return Symmetry({name: group.mirror(self.layout) for name, group in self.items()}, action)
+        groups = {name: group.mirror(self.layout) for name, group in self.items()}
+        device = next(iter(groups.values())).sign.device
+        return Symmetry(groups, SignedPermutation(torch.tensor(index), torch.tensor(sign)).to(device))
 
 
 @dataclass(frozen=True)
@@ -332,7 +333,7 @@ class SensorConfig:
 
     @property
     def scan_shape(self) -> tuple[int, int]:
-        """Rows (front to back) and columns (left to right) of the scan."""
+        """Rows (rear to front) and columns (right to left) of the scan."""
         if max(self.scan_size) == 0:
             return (0, 0)
         rows, columns = (round(size / self.scan_spacing) + 1 for size in self.scan_size)

@@ -86,7 +86,7 @@ def friction(r: Randomizable, ids: Tensor, *, range: Range) -> None:
 def payload(r: Randomizable, ids: Tensor, *, range: Range) -> None:
     """Mass in kg added to the base; its inertia grows in proportion."""
     body, nominal = r.scene.base_body, r.nominal["body_mass"][r.scene.base_body]
-    mass = (nominal + r.uniform(range, len(ids))).clamp(min=0.1 * float(nominal))
+    mass = (nominal + r.uniform(range, len(ids))).clamp(min=0.1 * float(r.scene.model.body_mass[body]))
     r.engine.expand("body_mass")[ids, body] = mass
     r.engine.expand("body_inertia")[ids, body] = r.nominal["body_inertia"][body] * (mass / nominal).unsqueeze(1)
 
@@ -131,9 +131,7 @@ def gains(r: Randomizable, ids: Tensor, *, kp: Range = (1.0, 1.0), kd: Range = (
 
 
 @randomization
-def initial_joints(
-    r: Randomizable, ids: Tensor, *, scale: Range = (1.0, 1.0), velocity: Range = (0.0, 0.0)
-) -> None:
+def initial_joints(r: Randomizable, ids: Tensor, *, scale: Range = (1.0, 1.0), velocity: Range = (0.0, 0.0)) -> None:
     """Start pose as a factor on each default joint angle (within the limits), and start velocity in rad/s."""
     shape = (len(ids), len(r.robot.joints))
     limits = torch.tensor(r.robot.position_limit, device=r.engine.device, dtype=r.engine.dtype)

@@ -74,7 +74,9 @@ class Registry(Generic[F]):
         }
         for key in params:
             if key not in known:
-                raise unknown("key", key, known, place)
+                raise unknown("key", str(key), known, place)
+            if key not in hints:
+                raise ConfigError(f"{place}.{key}: the parameter has no type hint; write `{key}: float` or the like")
         for key, parameter in known.items():
             if parameter.default is inspect.Parameter.empty and key not in params:
                 raise ConfigError(f"{place}.{key}: required entry is missing")

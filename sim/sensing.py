@@ -54,6 +54,11 @@ class Sensing:
         s, qpos, qvel = self._state, self._qpos[rows], self._qvel[rows]
         return torch.cat((qpos[:, s.joint_q], qvel[:, s.joint_v], qvel[:, 3:6], qpos[:, 3:7]), 1).float()
 
+    def forget(self, ids: Tensor) -> None:
+        """Replace the delayed readings of environments (M,) by present ones."""
+        if self._readings is not None:
+            self._readings[:, ids] = self._read(ids)
+
     def reset(self, ids: Tensor) -> None:
         """Forget the past of environments (M,) and draw their sensors' biases and delays."""
         for name, group in self.pipeline.items():
@@ -63,57 +68,51 @@ class Sensing:
         if self._readings is not None:
             low, high = self.config.delay
             self._age[ids] = torch.randint(low, high + 1, (len(ids),), generator=self._generator, device=ids.device)
-            self._readings[:, ids] = self._read(ids)
+        self.forget(ids)
 
-    def signals(self) -> dict[str, Tensor]:
-        """Raw signals of the true state that some observation term reads."""
+    def signals(self, rows: slice | Tensor = slice(None)) -> dict[str, Tensor]:
+        """Raw signals of the true state that some observation term reads, for the environments picked by ``rows``."""
         s = self._state
         signals = {
-            "command": s.command,
-            "joint_position": s.joint_position,
-            "joint_velocity": s.joint_velocity,
-            "base_angular_velocity": s.base_angular_velocity,
-            "base_orientation": s.base_quat,
-            "previous_action": s.action,
-            "base_linear_velocity": s.base_linear_velocity,
-            "foot_force": s.foot_force,
+            "command": s.command[rows],
+            "joint_position": s.joint_position[rows],
+            "joint_velocity": s.joint_velocity[rows],
+            "base_angular_velocity": s.base_angular_velocity[rows],
+            "base_orientation": s.base_quat[rows],
+            "previous_action": s.action[rows],
+            "base_linear_velocity": s.base_linear_velocity[rows],
+            "foot_force": s.foot_force[rows],
         }
         if "external_force" in self._uses:
-            signals["external_force"] = (s.external_force.unsqueeze(1) @ s.base_rotation).squeeze(1)
+            signals["external_force"] = (s.external_force[rows].unsqueeze(1) @ s.base_rotation[rows]).squeeze(1)
         if "height_scan" in self._uses and self._grid is not None:
-            signals["height_scan"] = s.scan(self._grid)
+            signals["height_scan"] = s.scan(self._grid, rows)
         return signals
 
-    def _delay(self, signals: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _delay(self, signals: dict[str, Tensor], rows: slice | Tensor) -> dict[str, Tensor]:
         """Replace joint and IMU signals by their delayed readings."""
         assert self._readings is not None
-        rows = self._readings[(self._head - self._age) % self._length, self._rows]
+        readings = self._readings[(self._head - self._age[rows]) % self._length, self._rows[rows]]
         names = ("joint_position", "joint_velocity", "base_angular_velocity", "base_orientation")
-        parts = rows.split((self._joints, self._joints, 3, 4), 1)
+        parts = readings.split((self._joints, self._joints, 3, 4), 1)
         return signals | dict(zip(names, parts, strict=True))
 
     def observe(self, ids: Tensor | None = None) -> Observations:
         """Compute every observation group, for all environments or only for (M,) ``ids``, and move the memory on."""
-        true = self.signals()
-        measured = self._delay(true) if self.delayed else true
-        if ids is not None:
-            true = {name: value[ids] for name, value in true.items()}
-            measured = {name: value[ids] for name, value in measured.items()}
+        rows, count = (slice(None), self._state.num_envs) if ids is None else (ids, len(ids))
+        true = self.signals(rows)
+        measured = self._delay(true, rows) if self.delayed else true
         observations: Observations = {}
         for name, group in self.pipeline.items():
-            memory = self._memory[name] if ids is None else self._memory[name][ids]
             disturbance = None
             if group.noisy:
-                disturbance = group.sample_noise(self._state.num_envs if ids is None else len(ids), self._generator)
+                disturbance = group.sample_noise(count, self._generator)
             if group.biased:
-                bias = self._bias[name] if ids is None else self._bias[name][ids]
+                bias = self._bias[name][rows]
                 disturbance = bias if disturbance is None else disturbance + bias
             signals = measured if group.config.measured else true
-            observations[name], memory = group(signals, memory, disturbance)
-            if ids is None:
-                self._memory[name] = memory
-            else:
-                self._memory[name][ids] = memory
+            observations[name], memory = group(signals, self._memory[name][rows], disturbance)
+            self._memory[name][rows] = memory  # copied: the observation, which is the caller's, shares memory's storage
         return observations
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -129,7 +128,7 @@ class Sensing:
         """Restore ``state_dict()``."""
         for prefix, store in (("memory", self._memory), ("bias", self._bias)):
             for name in store:
-                store[name] = state[f"{prefix}.{name}"].clone()
+                store[name].copy_(state[f"{prefix}.{name}"])
         self._age.copy_(state["age"])
         self._head = int(state["head"])
         if self._readings is not None:

@@ -13,6 +13,12 @@ from sim.terrain import Terrain
 
 CONTACT_FORCE = 1.0
 """A body counts as touching the ground above this net force, in N."""
+_READ = (
+    "base_position", "base_quat", "base_rotation", "base_linear_velocity", "base_angular_velocity",
+    "projected_gravity", "heading", "base_height", "joint_position", "joint_velocity", "foot_position",
+    "foot_velocity", "foot_force", "foot_contact", "termination_contact", "undesired_contact",
+)  # fmt: skip
+"""What comes straight from the simulator."""
 
 
 class RobotState:
@@ -45,7 +51,9 @@ class RobotState:
         episode_step: (N,) int64 control steps since the episode began.
     """
 
-    def __init__(self, engine: Engine, scene: Scene, robot: Robot, terrain: Terrain, command_width: int, step_dt: float):
+    def __init__(
+        self, engine: Engine, scene: Scene, robot: Robot, terrain: Terrain, command_width: int, step_dt: float
+    ) -> None:
         n, joints, feet, device = engine.num_envs, len(robot.joints), len(robot.feet), engine.device
         self.num_envs, self.step_dt, self.robot, self.terrain, self.device = n, step_dt, robot, terrain, device
         self._scene = scene
@@ -86,10 +94,7 @@ class RobotState:
 
     def refresh(self, ids: Tensor) -> None:
         """Read the simulator again for environments (M,) that were reset, and clear what spans steps."""
-        fields = ("base_position base_quat base_rotation base_linear_velocity base_angular_velocity projected_gravity "
-                  "heading base_height joint_position joint_velocity foot_position foot_velocity foot_force "
-                  "foot_contact termination_contact undesired_contact").split()  # fmt: skip
-        whole = {name: getattr(self, name) for name in fields}
+        whole = {name: getattr(self, name) for name in _READ}
         self._read(ids)
         for name, tensor in whole.items():
             tensor[ids] = getattr(self, name)
@@ -102,7 +107,8 @@ class RobotState:
             tensor[ids] = 0
 
     def _read(self, rows: slice | Tensor) -> None:
-        qpos, qvel = self._qpos[rows].float(), self._qvel[rows].float()
+        # Copies: on a float32 engine these would be live views of the simulator, the last step's values moving along.
+        qpos, qvel = (tensor[rows].to(torch.float32, copy=True) for tensor in (self._qpos, self._qvel))
         self.base_position, self.base_quat = qpos[:, 0:3], qpos[:, 3:7]
         rotation = self.base_rotation = rotation_matrix(self.base_quat)
         self.projected_gravity = -rotation[:, 2]
@@ -111,7 +117,7 @@ class RobotState:
         self.heading = yaw(self.base_quat)
         self.base_height = qpos[:, 2] - self.terrain.heights_at(qpos[:, 0:2])
         self.joint_position, self.joint_velocity = qpos[:, self.joint_q], qvel[:, self.joint_v]
-        sensors, scene = self._sensors[rows].float(), self._scene
+        sensors, scene = self._sensors[rows].to(torch.float32, copy=True), self._scene
         self.foot_position = sensors[:, scene.foot_position].unflatten(1, (-1, 3))
         self.foot_velocity = sensors[:, scene.foot_velocity].unflatten(1, (-1, 3))
         self.foot_force = sensors[:, scene.foot_force].unflatten(1, (-1, 3)).norm(dim=-1)
@@ -119,12 +125,15 @@ class RobotState:
         self.termination_contact = _touching(sensors[:, scene.termination_force]).any(1)
         self.undesired_contact = _touching(sensors[:, scene.undesired_force])
 
-    def scan(self, grid: Tensor) -> Tensor:
-        """Ground height below the base's heading-aligned grid (P, 2) of points, relative to the base, (N, P) m."""
-        cos, sin = self.heading.cos().unsqueeze(1), self.heading.sin().unsqueeze(1)
-        x, y = grid[:, 0], grid[:, 1]
-        points = torch.stack((cos * x - sin * y, sin * x + cos * y), -1) + self.base_position[:, None, :2]
-        return self.terrain.heights_at(points) - self.base_position[:, 2:3]
+    def scan(self, grid: Tensor, rows: slice | Tensor = slice(None)) -> Tensor:
+        """Ground height below the base's heading-aligned grid (P, 2) of points, relative to the base, (N, P) m.
+
+        ``rows`` picks environments.
+        """
+        heading, position = self.heading[rows].unsqueeze(1), self.base_position[rows]
+        cos, sin, x, y = heading.cos(), heading.sin(), grid[:, 0], grid[:, 1]
+        points = torch.stack((cos * x - sin * y, sin * x + cos * y), -1) + position[:, None, :2]
+        return self.terrain.heights_at(points) - position[:, 2:3]
 
     def state_dict(self) -> dict[str, Tensor]:
         """Every tensor of the state by name."""

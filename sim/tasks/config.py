@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from robolearn.config import ConfigError, load_yaml, merge, parse, unknown
+from robolearn.config import ConfigError, convert, load_yaml, merge, parse, unknown
 from sim.actuators import ActuatorConfig
 from sim.commands import VelocityCommandConfig
 from sim.disturbances import DisturbanceConfig
@@ -23,7 +24,7 @@ Params = dict[str, Any]
 
 @dataclass(frozen=True)
 class ActionConfig:
-    """From the policy's output to joint targets: ``target = default pose + robot's action scale * scale * clip(action)``.
+    """From the policy's output to joint targets: ``default pose + robot's action scale * scale * clip(action)``.
 
     Attributes:
         scale: factor on the robot's own action scale.
@@ -97,7 +98,8 @@ def list_tasks() -> list[str]:
 def load_task(source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> TaskConfig:
     """Read a task by name (``velocity_flat``), from a file of the user's, or from a mapping.
 
-    A file or mapping may build on another task with ``base: NAME``; its entries are laid over that one's.
+    A file or mapping may build on another task with ``base: NAME``; its entries are laid over that one's, and the
+    extensions of both are loaded.
 
     Raises:
         ConfigError: unknown name or key, wrong type or value; the message says which and what would be right.
@@ -105,12 +107,13 @@ def load_task(source: str | Path | Mapping[str, Any], overrides: Mapping[str, An
     data = _resolve(source)
     if overrides:
         data = merge(data, overrides)
-    for path in data.get("extensions", []):
-        load_extension(Path(path))
+    for path in convert(list[str], data.get("extensions", []), "task.extensions"):
+        load_extension(Path(path).resolve())
     return parse(TaskConfig, data, "task")
 
 
-def _resolve(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
+def _resolve(source: str | Path | Mapping[str, Any], above: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return the raw mapping of a task with its bases laid under it; ``above`` are the files that build on it."""
     if isinstance(source, Mapping):
         data, folder = dict(source), Path.cwd()
     else:
@@ -119,13 +122,19 @@ def _resolve(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
             path = FOLDER / f"{source}.yaml"
             if not path.is_file():
                 raise unknown("task", str(source), list_tasks())
+        if str(path.resolve()) in above:
+            raise ConfigError(f"{path}: a task cannot be its own base")
+        above = (*above, str(path.resolve()))
         data, folder = load_yaml(path), path.parent
-    if "extensions" in data:
-        data["extensions"] = [str((folder / entry).resolve()) for entry in data["extensions"]]
+    extensions = convert(list[str], data.get("extensions", []), "task.extensions")
+    extensions = [str((folder / entry).resolve()) for entry in extensions]
     if "base" in data:
-        base = data.pop("base")
-        local = folder / str(base)
-        data = merge(_resolve(local if local.suffix in (".yaml", ".yml") else base), data)
+        base = str(data.pop("base"))
+        below = _resolve(folder / base if base.endswith((".yaml", ".yml")) else base, above)
+        extensions = list(dict.fromkeys([*below.get("extensions", []), *extensions]))  # the base's terms are used too
+        data = merge(below, data)
+    if extensions:
+        data["extensions"] = extensions
     return data
 
 
@@ -135,18 +144,18 @@ def load_extension(path: Path) -> None:
     Raises:
         ConfigError: the file is missing or fails to run.
     """
-    name = "robolearn_extension_" + path.stem
-    present = sys.modules.get(name)
-    if present is not None and present.__file__ == str(path):
+    name = f"robolearn_extension_{path.stem}_{zlib.crc32(str(path).encode()):08x}"
+    if name in sys.modules:
         return
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None or not path.is_file():
         raise ConfigError(f"task.extensions: {path} is not a Python file that can be read")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # before it runs: dataclasses look their module up
     try:
         spec.loader.exec_module(module)
-    except ConfigError:
-        raise
     except Exception as error:
+        del sys.modules[name]
+        if isinstance(error, ConfigError):
+            raise
         raise ConfigError(f"task.extensions: {path} fails to run: {type(error).__name__}: {error}") from error
-    sys.modules[name] = module

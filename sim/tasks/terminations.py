@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
 from sim.state import RobotState
@@ -17,7 +19,7 @@ def forbidden_contact(s: RobotState) -> Tensor:
 @termination
 def tilt(s: RobotState, *, limit: float = 1.0) -> Tensor:
     """The base leans by more than ``limit`` rad."""
-    return s.projected_gravity[:, 2] > -Tensor.cos(s.projected_gravity.new_tensor(limit))
+    return s.projected_gravity[:, 2] > -math.cos(limit)
 
 
 @termination
