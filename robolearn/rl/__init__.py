@@ -5,13 +5,13 @@ from robolearn.rl.checkpoint import (
     latest_good,
     load_policy,
     read_checkpoint,
-    seed_everything,
 )
 from robolearn.rl.config import NetworkConfig, PPOConfig, RunnerConfig
 from robolearn.rl.distributed import ProcessGroup
 from robolearn.rl.networks import ActorCritic
 from robolearn.rl.ppo import PPO, Batch
 from robolearn.rl.runner import DivergenceError, OnPolicyRunner, TrainResult
+from robolearn.rl.seeding import seed_everything
 from robolearn.rl.storage import RolloutStorage, gae
 
 __all__ = [

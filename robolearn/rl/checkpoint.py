@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-import random
 import re
 import zipfile
 from collections.abc import Mapping
@@ -39,7 +38,7 @@ def list_checkpoints(folder: str | Path) -> list[Path]:
 
 
 def latest_good(folder: str | Path, before: Path | None = None) -> Path | None:
-    """Return the newest checkpoint of a folder that is whole; older than ``before`` when given; None when there is none."""
+    """Return the newest whole checkpoint of a folder (older than ``before``, when given), or None."""
     paths = list_checkpoints(folder)
     if before is not None:
         match = _NAME.fullmatch(before.name)
@@ -75,6 +74,8 @@ def write_checkpoint(path: str | Path, state: Mapping[str, Any]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for leftover in path.parent.glob(".*.pt.*.tmp"):  # of a process that was killed while writing
+            leftover.unlink(missing_ok=True)
         try:
             with temporary.open("wb") as file:
                 file.write(buffer.getbuffer())
@@ -119,19 +120,16 @@ def read_checkpoint(path: str | Path, device: torch.device | str = "cpu", sugges
     """
     path = Path(path)
 
-    def refuse(why: str, cause: BaseException | None = None) -> CheckpointError:
-        error = CheckpointError(f"{path}: {why}.{_advice(path) if suggest else ''}")
-        error.__cause__ = cause
-        return error
+    def refuse(why: str) -> CheckpointError:
+        return CheckpointError(f"{path}: {why}.{_advice(path) if suggest else ''}")
 
     if path.is_dir():
         raise refuse("is a folder, not a checkpoint; name a file in it")
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise refuse(
-            "does not exist" if error.errno == errno.ENOENT else f"cannot be read ({error.strerror})"
-        ) from error
+        why = "does not exist" if error.errno == errno.ENOENT else f"cannot be read ({error.strerror})"
+        raise refuse(why) from error
     if not data:
         raise refuse("the file is empty; it was never written to the end")
     try:
@@ -141,7 +139,7 @@ def read_checkpoint(path: str | Path, device: torch.device | str = "cpu", sugges
             raise zipfile.BadZipFile(f"wrong checksum in {damaged}")
         state = torch.load(io.BytesIO(data), map_location=device, weights_only=True)
     except Exception as error:
-        raise refuse("not a whole checkpoint: the file is damaged, cut short or of another kind", error) from error
+        raise refuse("not a whole checkpoint: the file is damaged, cut short or of another kind") from error
     version = state.get("format") if isinstance(state, dict) else None
     if version != FORMAT_VERSION:
         raise refuse(f"has format version {version}, this program reads version {FORMAT_VERSION}")
@@ -182,38 +180,6 @@ def unpack(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(unpack(item) for item in value)
     return value
-
-
-def seed_everything(seed: int) -> None:
-    """Seed the global random numbers of Python, NumPy and torch (all devices)."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 - third-party code still draws from the global state
-    torch.manual_seed(seed)
-
-
-def random_state(generator: torch.Generator | None = None) -> dict[str, Any]:
-    """Return the global random states of Python, NumPy and torch, and that of ``generator``."""
-    name, keys, *rest = np.random.get_state()  # noqa: NPY002
-    return {
-        "python": random.getstate(),
-        "numpy": (name, np.asarray(keys), *rest),
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
-        "generator": None if generator is None else generator.get_state(),
-    }
-
-
-def set_random_state(state: Mapping[str, Any], generator: torch.Generator | None = None) -> None:
-    """Continue from ``random_state()``."""
-    random.setstate(state["python"])
-    np.random.set_state(state["numpy"])  # noqa: NPY002
-    torch.set_rng_state(state["torch"].cpu())
-    if state["cuda"] is not None and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"].cpu())
-    if generator is not None and state["generator"] is not None:
-        saved = state["generator"].cpu()
-        if saved.numel() == generator.get_state().numel():  # CPU and CUDA generators differ in kind
-            generator.set_state(saved)
 
 
 def load_module(module: torch.nn.Module, state: Mapping[str, Tensor], path: str | Path, what: str) -> None:

@@ -90,8 +90,8 @@ class PPOConfig:
         lr_max: upper limit of the adaptive step size.
         max_grad_norm: limit of the gradient's norm, for the actor and for each critic on its own.
         normalize_advantages: whether advantages are scaled to mean 0 and standard deviation 1 over the roll-out.
-        symmetry: use of the environment's symmetries: ``augment`` learns from mirrored copies of the data, ``loss`` adds
-            a penalty on asymmetric actions, ``both`` does both.
+        symmetry: use of the environment's symmetries: ``augment`` learns from mirrored copies of the data, ``loss``
+            adds a penalty on asymmetric actions, ``both`` does both.
         mirror_coef: weight of that penalty.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -30,7 +31,7 @@ def mlp(sizes: Sequence[int], activation: str, last_gain: float) -> nn.Sequentia
     Weights are orthogonal (Saxe et al. 2014) with gain sqrt(2), the last layer's with ``last_gain``; biases are 0.
     """
     layers: list[nn.Module] = []
-    for i, (width_in, width_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for i, (width_in, width_out) in enumerate(itertools.pairwise(sizes)):
         last = i == len(sizes) - 2
         linear = nn.Linear(width_in, width_out)
         nn.init.orthogonal_(linear.weight, last_gain if last else math.sqrt(2.0))
@@ -42,8 +43,8 @@ def mlp(sizes: Sequence[int], activation: str, last_gain: float) -> nn.Sequentia
 class GRU(nn.Module):
     """Gated recurrent unit (Cho et al. 2014), gates ordered reset, update, candidate as in ``torch.nn.GRU``.
 
-    Written with plain linear layers: its memory is an explicit tensor, any ONNX exporter takes it, and the input products
-    of a whole sequence are one matrix product.
+    Written with plain linear layers: its memory is an explicit tensor, any ONNX exporter takes it, and the input
+    products of a whole sequence are one matrix product.
     """
 
     def __init__(self, dim: int, size: int) -> None:
@@ -124,8 +125,8 @@ class Decision(NamedTuple):
 class ActorCritic(nn.Module):
     """Gaussian actor with a state-independent standard deviation, a reward critic and, for K > 0, a cost critic.
 
-    The actor reads one observation group and the critics another. The critics' networks are separate, so that K = 0 costs
-    nothing and errors of a cost in watts cannot disturb the reward's value.
+    The actor reads one observation group and the critics another. The critics' networks are separate, so that K = 0
+    costs nothing and errors of a cost in watts cannot disturb the reward's value.
 
     Attributes:
         log_std: (A,) logarithm of the standard deviation of the actions.
@@ -247,7 +248,7 @@ class ActorCritic(nn.Module):
 
     @torch.no_grad()
     def limit_std(self) -> None:
-        """Put the standard deviation back between its limits; called after each step, so its gradient never vanishes."""
+        """Put the standard deviation back between its limits, after a step: clamping inside would end its gradient."""
         self.log_std.clamp_(math.log(self.config.min_std), math.log(self.config.max_std))
 
     # -- saving ----------------------------------------------------------------------------------------------------

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 class Normalizer(nn.Module):
     """Scales each observation entry to mean 0 and variance 1, and clips it.
 
-    Statistics of whole batches are merged with the parallel formula of Chan, Golub and LeVeque (1979), "Updating formulae
-    and a pairwise algorithm for computing sample variances", in float64. They change only in ``update`` and ``merge``, so
-    that one roll-out is collected and learned from with the same scaling.
+    Statistics of whole batches are merged with the parallel formula of Chan, Golub and LeVeque (1979), "Updating
+    formulae and a pairwise algorithm for computing sample variances", in float64. They change only in ``update`` and
+    ``merge``, so that one roll-out is collected and learned from with the same scaling.
 
     Attributes:
         count: () float64, number of samples seen.

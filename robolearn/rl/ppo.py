@@ -1,7 +1,7 @@
 """Proximal policy optimisation (Schulman et al. 2017), from a finished roll-out to better parameters.
 
-Nothing in a minibatch waits for the device: the step size, the divergence and the count of skipped steps are tensors, and
-the metrics are read once at the end.
+Nothing in a minibatch waits for the device: the step size, the divergence and the count of skipped steps are tensors,
+and the metrics are read once at the end.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def surrogate_loss(log_prob: Tensor, old_log_prob: Tensor, advantages: Tensor, c
 
 
 def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, weights: Tensor, clip: float | None) -> Tensor:
-    """Squared error (B, S), pessimistic against changes above ``clip``; weighted mean over samples, sum over streams."""
+    """Squared error (B, S), pessimistic against changes above ``clip``: weighted mean over B, sum over S."""
     error = (values - returns).square()
     if clip is not None:
         limited = old_values + (values - old_values).clamp(-clip, clip)
@@ -132,7 +132,7 @@ class PPO:
             policy: networks on their final device.
             config: settings.
             symmetries: ``VecEnv.symmetries``.
-            seed: start of the random numbers; each process needs its own.
+            seed: start of the random numbers; each process adds its rank.
             group: the processes that learn together.
             advantage_mixer: hook that combines the advantages of reward and costs.
             auxiliary_losses: hooks that add losses.
@@ -147,14 +147,10 @@ class PPO:
         device = policy.log_std.device
         self.symmetries = tuple(_to_device(symmetry, device) for symmetry in symmetries)
         if self.config.symmetry != "none" and not symmetries:
-            raise ValueError(
-                "symmetry: the environment knows no symmetry; set it to none or give the robot a mirror map"
-            )
+            raise ValueError("symmetry: the environment knows none; set it to none or give the robot a mirror map")
         if self.config.symmetry != "none" and policy.memory_size:
-            raise ValueError(
-                "symmetry: mirrored memory of a recurrent policy is not known; set symmetry or rnn to none"
-            )
-        self.generator = torch.Generator(device).manual_seed(seed)
+            raise ValueError("symmetry: not possible with a recurrent policy; set symmetry or rnn to none")
+        self.generator = torch.Generator(device).manual_seed(seed + self.group.rank)
         groups = [*policy.parameter_groups(), *auxiliary_parameters]
         self.optimizer = FlatAdam(groups, self.config.learning_rate, extras=1)
         self.group.broadcast_([self.optimizer.params, *policy.buffers()])
@@ -197,15 +193,10 @@ class PPO:
             actions = _join([pick(x) for x in action_copies])
             log_prob = gaussian_log_prob(actions, learned, log_std)
             surrogate = surrogate_loss(
-                log_prob, old_log_prob.repeat(augmented), advantage.repeat(augmented), config.clip
+                log_prob, _tile(old_log_prob, augmented), _tile(advantage, augmented), config.clip
             )
-            value = value_loss(
-                values,
-                pick(storage.values).repeat(augmented, 1),
-                pick(storage.returns).repeat(augmented, 1),
-                weight.repeat(augmented),
-                config.value_clip,
-            )
+            old_values, returns = _tile(pick(storage.values), augmented), _tile(pick(storage.returns), augmented)
+            value = value_loss(values, old_values, returns, _tile(weight, augmented), config.value_clip)
             entropy = gaussian_entropy(log_std)
             losses = {"surrogate": surrogate, "value": value, "entropy": entropy}
             loss = surrogate + config.value_coef * value - config.entropy_coef * entropy
@@ -241,7 +232,7 @@ class PPO:
         """Return the actor's advantages and the weights, each (T, N).
 
         The weight of a valid sample is 1 / (share of valid samples), of an invalid one 0, so that a plain mean over any
-        part is an unbiased mean over valid samples. Advantages are normalised over all processes and carry their weight.
+        part is an unbiased mean over valid samples. Advantages are normalised over all processes and weighted.
         """
         mask = storage.valid.double()
         advantages = self.advantage_mixer(storage.advantages)
@@ -256,7 +247,7 @@ class PPO:
         return advantages * weights, weights
 
     def _copies(self, storage: RolloutStorage) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        """Return the data and its mirror images: normalised inputs of actor and critics, and actions, each (T, N, ...)."""
+        """Return the data and its mirror images (T, N, ...): normalised inputs of actor and critics, and actions."""
         actor_x, critic_x = self.policy.normalize(storage.obs)
         actors, critics, actions = [actor_x], [critic_x], [storage.actions]
         if self.config.symmetry == "none":
@@ -323,6 +314,10 @@ class PPO:
 
 def _join(parts: list[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _tile(x: Tensor, copies: int) -> Tensor:
+    return x if copies == 1 else torch.cat([x] * copies)
 
 
 def _to_device(symmetry: Symmetry, device: torch.device) -> Symmetry:

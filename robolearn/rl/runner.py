@@ -21,14 +21,13 @@ from robolearn.rl.checkpoint import (
     checkpoint_path,
     list_checkpoints,
     load_module,
-    random_state,
     read_checkpoint,
-    set_random_state,
     write_checkpoint,
 )
 from robolearn.rl.config import RunnerConfig
 from robolearn.rl.networks import ActorCritic
 from robolearn.rl.ppo import PPO
+from robolearn.rl.seeding import random_state, set_random_state
 from robolearn.rl.storage import RolloutStorage
 from sim.interface import StepResult, VecEnv
 
@@ -148,7 +147,15 @@ class OnPolicyRunner:
             extra_states: further objects that checkpoints hold, by name.
             meta: plain values that describe the run (robot, task, ...), kept in checkpoints as they are.
             extra_groups: observation groups kept in the roll-out beside those that the policy reads.
+
+        Raises:
+            ValueError: the policy was made for other costs than the environment's.
         """
+        if policy.num_costs not in (0, len(env.cost_names)):
+            raise ValueError(
+                f"num_costs: the policy values {policy.num_costs} costs, the environment has {len(env.cost_names)} "
+                f"({', '.join(env.cost_names)}); make the policy with that number, or with 0 to ignore them"
+            )
         self.env, self.policy, self.ppo = env, policy, ppo
         self.config = config or RunnerConfig()
         self.group = ppo.group
@@ -180,8 +187,8 @@ class OnPolicyRunner:
     ) -> TrainResult:
         """Train until ``iterations`` iterations are done, a signal comes, or the time is up.
 
-        The first SIGINT or SIGTERM ends the loop after the running iteration, with a checkpoint from which training resumes
-        exactly; a second one interrupts at once and leaves the checkpoints written before.
+        The first SIGINT or SIGTERM ends the loop after the running iteration, with a checkpoint from which training
+        resumes exactly; a second one interrupts at once and leaves the checkpoints written before.
 
         Args:
             iterations: iterations of the whole run, those before a resume included; default: the configuration's.
@@ -298,9 +305,8 @@ class OnPolicyRunner:
         reward, invalid, returns, lengths, episodes, *costs = sums
         if episodes:
             self._finished.append((returns, lengths, episodes))
-        while (
-            len(self._finished) > 1 and sum(item[2] for item in list(self._finished)[1:]) >= self.config.episode_window
-        ):
+        window = self.config.episode_window
+        while self._finished and sum(item[2] for item in self._finished) - self._finished[0][2] >= window:
             self._finished.popleft()
         metrics = {
             "train/mean_step_reward": reward / samples,
@@ -380,6 +386,7 @@ class OnPolicyRunner:
             return
         state = {
             "policy": {"spec": self.policy.spec(), "weights": self.policy.state_dict()},
+            "frozen": [self.policy.actor_norm.frozen, self.policy.critic_norm.frozen],
             "ppo": self.ppo.state_dict(),
             "extra": {name: item.state_dict() for name, item in self.extra_states.items()},
             "counters": {"iteration": self.iteration, "total_steps": self.total_steps},
@@ -400,6 +407,8 @@ class OnPolicyRunner:
         state = read_checkpoint(path)
         try:
             load_module(self.policy, state["policy"]["weights"], path, "policy")
+            self.policy.actor_norm.freeze(state["frozen"][0])
+            self.policy.critic_norm.freeze(state["frozen"][1])
             self.ppo.load_state_dict(state["ppo"])
             if set(state["extra"]) != set(self.extra_states):
                 raise ValueError(f"it holds the extra states {sorted(state['extra'])}, not {sorted(self.extra_states)}")
@@ -414,8 +423,8 @@ class OnPolicyRunner:
                 self._load_local(processes[self.group.rank])
             else:
                 warnings.warn(
-                    f"{path}: written by {len(processes)} process(es) with {processes[0]['starts'].numel()} environments "
-                    f"each; new episodes start here",
+                    f"{path}: written by {len(processes)} process(es) with {processes[0]['starts'].numel()} "
+                    "environments each; new episodes start here",
                     RuntimeWarning,
                     stacklevel=2,
                 )

@@ -150,7 +150,7 @@ class RolloutStorage:
     def finish(
         self, last_values: Tensor, gamma: float | Sequence[float] | Tensor, lam: float | Sequence[float] | Tensor
     ) -> None:
-        """Fill ``advantages`` and ``returns``; ``last_values`` (N, S) belong to the observations after the last step."""
+        """Fill ``advantages`` and ``returns``, given the values (N, S) of the observations after the last step."""
         self.advantages, self.returns = gae(
             self.rewards,
             self.values,

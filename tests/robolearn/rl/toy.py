@@ -125,7 +125,7 @@ class CountdownEnv:
 
 
 class RecallEnv:
-    """A bit is shown at the first step of an episode only; the reward is for repeating it at the last of three steps."""
+    """A bit is shown at the first of three steps only; the reward is for repeating it at the last one."""
 
     def __init__(self, num_envs=64, seed=0):
         self.num_envs, self.num_actions, self.device = num_envs, 1, torch.device("cpu")
