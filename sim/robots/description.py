@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 from robolearn.config import ConfigError, nearest, unknown
-from sim.robots.quadruped import Quadruped
+from sim.robots.quadruped import Quadruped, Vec3
 from sim.robots.robot import Foot
 
 V = TypeVar("V")
@@ -41,16 +41,23 @@ class ModelEntry:
 
 @dataclass(frozen=True)
 class FootEntry:
-    """What a foot is in the model: exactly one of a geom, a body or a site, by name."""
+    """What a foot is in the model: exactly one of a geom, a body or a site, by name.
+
+    Attributes:
+        at: m, where the foot is, in the frame of the body, when that is neither the geom's nor the body's own place.
+    """
 
     geom: str | None = None
     body: str | None = None
     site: str | None = None
+    at: Vec3 | None = None
 
     def __post_init__(self) -> None:
         """Refuse an entry that names no object, or several."""
         if sum(name is not None for name in (self.geom, self.body, self.site)) != 1:
             raise ValueError("give exactly one of 'geom', 'body', 'site'")
+        if self.site is not None and self.at is not None:
+            raise ValueError("'at' goes with a geom or a body; a site has its place")
 
 
 @dataclass(frozen=True)

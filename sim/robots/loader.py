@@ -10,7 +10,7 @@ import mujoco
 
 from robolearn.config import ConfigError, load_yaml, parse, unknown
 from sim.robots import mirror
-from sim.robots.description import PerJoint, RobotFile, lookup, per_joint, resolve_feet, select
+from sim.robots.description import PerJoint, RobotFile, lookup, per_joint, select
 from sim.robots.kinematics import foot_bottom, pose, standing_height
 from sim.robots.model_file import open_model
 from sim.robots.robot import Foot, MirrorJoint, ModelSource, Robot
@@ -46,11 +46,10 @@ def load_robot(name: str | Path) -> Robot:
 
 
 def _resolve(file: RobotFile, path: Path) -> Robot:
-    source, efforts, speeds = open_model(file, path.parent)
+    source, feet, efforts, speeds = open_model(file, path.parent)
     model = _compile(source)
     base = _base(model, file.base)
     joints = _joints(model, file.joints)
-    feet = _feet(model, file)
     limits = _position_limits(model, joints, file)
     default_pose = per_joint(file.default_pose, joints, "default_pose")
     for joint, angle, (low, high) in zip(joints, default_pose, limits, strict=True):
@@ -126,12 +125,6 @@ def _joints(model: mujoco.MjModel, given: list[str] | None) -> tuple[str, ...]:
         if joint not in joints:
             raise ConfigError(f"joints: {joint!r} of the model is neither in joints nor in locked_joints")
     return tuple(joints)
-
-
-def _feet(model: mujoco.MjModel, file: RobotFile) -> tuple[Foot, ...]:
-    geoms = [model.geom(i).name for i in range(model.ngeom) if model.geom(i).name]
-    sites = [model.site(i).name for i in range(model.nsite)]
-    return resolve_feet(file.feet, geoms, sites, [model.body(i).name for i in range(1, model.nbody)])
 
 
 def _position_limits(model: mujoco.MjModel, joints: Sequence[str], file: RobotFile) -> tuple[tuple[float, float], ...]:

@@ -8,6 +8,7 @@ import logging
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 import mujoco
@@ -16,6 +17,7 @@ import numpy as np
 from robolearn.config import ConfigError, unknown
 from sim.robots import urdf
 from sim.robots.description import Collision, ModelEntry, RobotFile, lookup, resolve_feet, select
+from sim.robots.quadruped import Vec3
 from sim.robots.robot import Foot, ModelSource, foot_geoms
 
 log = logging.getLogger(__name__)
@@ -43,6 +45,7 @@ class FileModel:
         locked: joints to weld, with their position (rad or m).
         keep: bodies that stay bodies even when they cannot move against their parent.
         feet: the feet.
+        points: geoms and bodies that get a site for a foot, and its place in the body's frame (m).
         collision: which geoms meet the ground.
     """
 
@@ -52,6 +55,7 @@ class FileModel:
     locked: tuple[tuple[str, float], ...]
     keep: tuple[str, ...]
     feet: tuple[Foot, ...]
+    points: tuple[tuple[Foot, Vec3], ...]
     collision: Collision
 
     def build(self) -> mujoco.MjSpec:
@@ -63,8 +67,17 @@ class FileModel:
         return _build(self).copy()
 
 
-def open_model(file: RobotFile, folder: Path) -> tuple[ModelSource, dict[str, float], dict[str, float]]:
-    """Return the source of the model, and the effort (N m) and velocity (rad/s) limits that it gives, by joint.
+class OpenedModel(NamedTuple):
+    """A model, its feet, and the effort (N m) and velocity (rad/s) limits that it gives by joint."""
+
+    source: ModelSource
+    feet: tuple[Foot, ...]
+    efforts: dict[str, float]
+    speeds: dict[str, float]
+
+
+def open_model(file: RobotFile, folder: Path) -> OpenedModel:
+    """Open the model that a description names.
 
     Args:
         file: the robot's description.
@@ -74,22 +87,23 @@ def open_model(file: RobotFile, folder: Path) -> tuple[ModelSource, dict[str, fl
         ConfigError: no such file or package, not a model, or entries that name unknown bodies, joints or feet.
     """
     if file.model.quadruped is not None:
-        return file.model.quadruped, {}, {}
+        source = file.model.quadruped
+        return OpenedModel(source, _find_feet(source.build(), file)[0], {}, {})
     path = locate(file.model, folder)
     spec, speeds, notes = _read(path)
     for note in notes:
         log.warning("%s: %s", path.name, note)
     bodies = [body.name for body in spec.bodies[1:] if body.name]
     base = _find_base(spec, file.base)
-    feet = resolve_feet(file.feet, [g.name for g in spec.geoms if g.name], [s.name for s in spec.sites], bodies)
+    feet, points = _find_feet(spec, file)
     marked = [foot.object for foot in feet if foot.kind == "body"]
     marked += select(file.termination_bodies or (), bodies, "body", "termination_bodies")
     marked += select(file.undesired_contact_bodies, bodies, "body", "undesired_contact_bodies")
-    source = FileModel(
-        path, path.stat().st_mtime_ns, base, _find_locked(spec, file), (base, *marked), feet, file.collision
-    )
-    _warn_of_meshes(source, file.name or path.stem)
-    return source, _effort_limits(spec), speeds
+    locked = _find_locked(spec, file)
+    modified = path.stat().st_mtime_ns
+    model = FileModel(path, modified, base, locked, (base, *marked), feet, points, file.collision)
+    _warn_of_meshes(model, file.name or path.stem)
+    return OpenedModel(model, feet, _effort_limits(spec), speeds)
 
 
 def locate(entry: ModelEntry, folder: Path) -> Path:
@@ -175,6 +189,26 @@ def _find_base(spec: mujoco.MjSpec, given: str | None) -> str:
     return str(base.name)
 
 
+def _find_feet(spec: mujoco.MjSpec, file: RobotFile) -> tuple[tuple[Foot, ...], tuple[tuple[Foot, Vec3], ...]]:
+    """Return the feet, and those of them that are points for which a site is to be added."""
+    geoms = [geom.name for geom in spec.geoms if geom.name]
+    bodies = [body.name for body in spec.bodies[1:] if body.name]
+    given = resolve_feet(file.feet, geoms, [site.name for site in spec.sites], bodies)
+    places = {name: entry.at for name, entry in file.feet.items()} if isinstance(file.feet, dict) else {}
+    points = []
+    feet = []
+    for foot in given:
+        at = places.get(foot.name)
+        if at is None:
+            feet.append(foot)
+            continue
+        if file.model.file is None:
+            raise ConfigError(f"feet.{foot.name}: 'at' is for model files only")
+        points.append((foot, at))
+        feet.append(Foot(foot.name, "site", f"{foot.name}_foot"))
+    return tuple(feet), tuple(points)
+
+
 def _find_locked(spec: mujoco.MjSpec, file: RobotFile) -> tuple[tuple[str, float], ...]:
     joints = [joint.name for joint in spec.joints if joint.type != mujoco.mjtJoint.mjJNT_FREE]
     given = file.locked_joints
@@ -211,6 +245,11 @@ def _build(model: FileModel) -> mujoco.MjSpec:
         _weld(spec, name, value)
     if not base.joints:
         base.add_freejoint(name="root")
+    for number, body in enumerate(spec.bodies):
+        body.name = body.name or f"body{number}"
+    for foot, point in model.points:
+        parent = spec.geom(foot.object).parent if foot.kind == "geom" else spec.body(foot.object)
+        parent.add_site(name=f"{foot.name}_foot", pos=point)
     _set_collisions(spec, model)
     for joint in spec.joints:  # torques are limited by the actuator model, in one place only
         joint.actfrclimited = mujoco.mjtLimited.mjLIMITED_FALSE
@@ -288,6 +327,7 @@ def _set_collisions(spec: mujoco.MjSpec, model: FileModel) -> None:
     for geom in spec.geoms:
         geom.conaffinity = int(bool(geom.contype or geom.conaffinity))
         geom.contype = 0
+        geom.priority = 0
     of_feet = [geom for foot in model.feet for geom in foot_geoms(spec, foot)]
     for geom in spec.geoms:
         heavy = geom.type == mujoco.mjtGeom.mjGEOM_MESH

@@ -95,8 +95,8 @@ class Robot:
         """Return a fresh specification of the robot alone, ready to be attached to or extended into a scene.
 
         It has one floating base with a free joint and the joint properties given in the robot's file. Collision geoms
-        have contype 0 and conaffinity 1: they meet the ground (contype 1) but never each other. Feet have contact
-        priority 1, so that their friction, not the ground's, decides. The base starts at ``base_height``.
+        have contype 0 and conaffinity 1: they meet the ground (contype 1) but never each other. The base starts at
+        ``base_height``. Set ``compiler.discardvisual`` to compile without what is only seen.
         """
         spec = self.source.build()
         spec.body(self.base).pos = (0, 0, self.base_height)
@@ -105,10 +105,6 @@ class Robot:
             joint.armature = self.armature[i]
             joint.frictionloss = self.joint_friction[i]
             joint.damping[0] = self.joint_damping[i]
-        for foot in self.feet:
-            for geom in foot_geoms(spec, foot):
-                geom.priority = 1
-                geom.condim = max(int(geom.condim), 3)
         return spec
 
     def compile_summary(self) -> dict[str, float | int | str]:

@@ -46,6 +46,10 @@ CASES = {
     "unknown foot": ({"feet": ["left_soul"]}, "feet: unknown geom, site, body 'left_soul'. Did you mean 'left_sole'"),
     "foot of wrong kind": ({"feet": {"left": {"body": "left_sole"}}}, "feet: unknown body 'left_sole'"),
     "foot of two kinds": ({"feet": {"left": {"body": "a", "geom": "b"}}}, "exactly one of 'geom', 'body', 'site'"),
+    "place of a site": (
+        {"feet": {"left": {"site": "a", "at": [0, 0, 0]}}},
+        "feet.left: 'at' goes with a geom or a body",
+    ),
     "base too low": ({"base_height": 0.2}, r"base_height: at 0.2 m foot 'left_sole' starts 0.1\d\d m below the ground"),
     "target below ground": ({"target_height": -0.2}, "target_height: must be positive"),
     "unknown end body": ({"termination_bodies": ["head"]}, "termination_bodies: unknown body 'head'"),

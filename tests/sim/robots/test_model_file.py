@@ -110,8 +110,6 @@ def test_collision_modes(files, mode, expected):
     assert np.count_nonzero(model.geom_conaffinity) == expected
     for foot in ("left_sole", "right_sole"):
         assert model.geom(foot).conaffinity[0] == 1
-        assert model.geom(foot).condim[0] == 3, "a frictionless foot cannot walk"
-        assert model.geom(foot).priority[0] == 1
 
 
 def test_feet_may_be_bodies_and_sites(files):
@@ -128,6 +126,9 @@ def test_feet_may_be_bodies_and_sites(files):
     )
     by_site = load_robot(files.describe(feet={"L": {"site": "tip"}}))
     assert by_site.base_height == pytest.approx(0.3 * np.cos(np.deg2rad(10)))
+    by_point = load_robot(files.describe(feet={"L": {"geom": "left_sole", "at": [0.0, 0.0, -0.04]}}))
+    assert (by_point.feet[0].kind, by_point.feet[0].object) == ("site", "L_foot")
+    assert by_point.base_height == pytest.approx(0.34 * np.cos(np.deg2rad(10)))
 
 
 def test_mirror_is_found_and_can_be_refused(files, caplog):
