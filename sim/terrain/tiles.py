@@ -28,7 +28,7 @@ def _default_proportions() -> dict[str, float]:
 class TerrainConfig:
     """The ground of a task. Lengths in metres; a ``Span`` gives the values at difficulty 0 and 1.
 
-    Level ``l`` of ``levels`` has difficulty ``l / levels``. Levels lie along x, columns along y; a column holds one kind.
+    Level ``l`` of ``levels`` has difficulty ``l / levels``. Levels lie along x, columns along y; a column has one kind.
 
     Attributes:
         kind: ``flat`` is an endless plane, ``rough`` a height field of ``levels x columns`` tiles, to which the rest
