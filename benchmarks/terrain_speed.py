@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 
 import mujoco
 import torch
@@ -99,11 +100,9 @@ def main() -> None:
     scan = dict.fromkeys(grounds, float("inf"))
     for _ in range(options.rounds):
         for name, terrain in terrains.items():
-            physics[name] = min(physics[name], seconds(lambda name=name: robots[name][0](options.steps)))
+            physics[name] = min(physics[name], seconds(partial(robots[name][0], options.steps)))
             for _ in range(20):
-                scan[name] = min(
-                    scan[name], seconds(lambda name=name, terrain=terrain: terrain.heights_at(points[name]))
-                )
+                scan[name] = min(scan[name], seconds(partial(terrain.heights_at, points[name])))
     print("| ground | samples | physics steps/s | relative | contacts per robot | scan of all robots, ms |")
     print("|---|---|---|---|---|---|")
     for name, terrain in terrains.items():
