@@ -349,10 +349,7 @@ def _reset_settings(spec: mujoco.MjSpec) -> None:
 
 
 def _warn_of_meshes(source: FileModel, name: str) -> None:
-    heavy = [g for g in _build(source).geoms if g.conaffinity and g.type == mujoco.mjtGeom.mjGEOM_MESH]
+    heavy = sum(g.conaffinity and g.type == mujoco.mjtGeom.mjGEOM_MESH for g in _build(source).geoms)
     if heavy:
-        log.warning(
-            "%s: %d collision geoms are meshes, which is slow, above all on GPU: consider 'collision: primitives'",
-            name,
-            len(heavy),
-        )
+        advice = ": consider 'collision: primitives'" if source.collision == "all" else ""
+        log.warning("%s: %d collision geoms are meshes, slow above all on GPU%s", name, heavy, advice)

@@ -20,14 +20,18 @@ ROBOTS = {
 }
 
 
-@pytest.fixture(params=ROBOTS)
-def robot(request):
-    distribution = ROBOTS[request.param][0]
+def load(name):
+    distribution = ROBOTS[name][0]
     try:
         importlib.metadata.distribution(distribution)
     except importlib.metadata.PackageNotFoundError:
         pytest.skip(f"{distribution} is not installed; see docs/bring_your_own_robot.md")
-    return load_robot(FOLDER / f"{request.param}.yaml")
+    return load_robot(FOLDER / f"{name}.yaml")
+
+
+@pytest.fixture(params=ROBOTS)
+def robot(request):
+    return load(request.param)
 
 
 def test_every_example_is_tested():
@@ -45,11 +49,10 @@ def test_figures_survive(robot):
     assert not model.geom_contype.any()
 
 
-def test_mass_is_the_sum_of_the_links_of_a_urdf(robot):
-    path = robot.source.path
-    if path.suffix != ".urdf":
-        pytest.skip("not a URDF")
-    total = sum(float(mass.get("value")) for mass in ElementTree.parse(path).iter("mass"))
+@pytest.mark.parametrize("name", ["solo12", "upkie"])
+def test_mass_is_the_sum_of_the_links_of_a_urdf(name):
+    robot = load(name)
+    total = sum(float(mass.get("value")) for mass in ElementTree.parse(robot.source.path).iter("mass"))
     assert robot.spec().compile().body_mass.sum() == pytest.approx(total, rel=1e-6)
 
 
