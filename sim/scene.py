@@ -122,6 +122,7 @@ def _add_surroundings(spec: mujoco.MjSpec, base: str) -> None:
         width=256,
         height=256,
     )
+    spec.stat.extent = 3.0  # the viewer's near and far planes follow from it; a large height field would clip the robot
     spec.visual.headlight.ambient = [0.35, 0.35, 0.35]
     spec.visual.headlight.diffuse = [0.35, 0.35, 0.35]
     spec.visual.headlight.specular = [0.05, 0.05, 0.05]
