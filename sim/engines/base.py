@@ -1,7 +1,7 @@
 """What a simulator must offer: live state tensors of N copies of one model, and step, reset, forward.
 
-Quantities are SI. Frames and layouts are MuJoCo's: quaternions are (w, x, y, z); for a free joint ``qvel[0:3]`` is the linear
-velocity of the body's origin in the world frame and ``qvel[3:6]`` its angular velocity in the body frame.
+Quantities are SI. Frames and layouts are MuJoCo's: quaternions are (w, x, y, z); for a free joint ``qvel[0:3]`` is the
+linear velocity of the body's origin in the world frame and ``qvel[3:6]`` its angular velocity in the body frame.
 """
 
 from __future__ import annotations
@@ -64,11 +64,19 @@ class Engine(ABC):
 
     @abstractmethod
     def expand(self, name: str) -> Tensor:
-        """Give a model field (``geom_friction``, ``body_mass``, ...) per-environment values; return them, (N, ...), live.
+        """Return the live (N, ...) per-environment values of a model field (``geom_friction``, ``body_mass``, ...).
 
-        Must be called before the first ``step``. After writing a field from which constants are derived (masses, inertias,
-        positions of bodies), call ``set_const``.
+        Name the fields when the engine is built: Warp cannot add any later. After writing a field from which constants
+        are derived (masses, inertias, positions of bodies), call ``set_const``.
+
+        Raises:
+            KeyError: the field cannot have such values, or (on Warp) was not named.
         """
+
+    @property
+    @abstractmethod
+    def expanded(self) -> tuple[str, ...]:
+        """Names of the model fields that have per-environment values."""
 
     @abstractmethod
     def set_const(self, ids: Tensor | None = None) -> None:
@@ -80,7 +88,7 @@ class Engine(ABC):
 
     @abstractmethod
     def reset(self, ids: Tensor | None = None) -> None:
-        """Set the given environments (M,) int64 (all when None) to the model's default state, without computing ``forward``."""
+        """Set the given environments (M,) int64 (all when None) to the model's default state; compute nothing."""
 
     @abstractmethod
     def forward(self, ids: Tensor | None = None) -> None:
@@ -92,7 +100,7 @@ class Engine(ABC):
 
     @abstractmethod
     def diagnostics(self) -> dict[str, int]:
-        """Counts since construction: ``nonfinite``, ``overflow`` (contacts or constraints dropped), ``graph_lost``, ...."""
+        """Counts since construction: ``nonfinite``, ``overflow`` (contacts or constraints dropped), ...."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
@@ -104,4 +112,4 @@ class Engine(ABC):
 
     def close(self) -> None:
         """Release threads and device memory. The engine must not be used afterwards."""
-        return None
+        return

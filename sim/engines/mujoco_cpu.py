@@ -72,6 +72,11 @@ class MujocoEngine(Engine):
                 raise KeyError(f"model field {name!r} cannot have per-environment values: {error}") from error
         return self._expanded[name]
 
+    @property
+    def expanded(self) -> tuple[str, ...]:
+        """See ``Engine.expanded``."""
+        return tuple(self._expanded)
+
     def set_const(self, ids: Tensor | None = None) -> None:
         """See ``Engine.set_const``."""
         self._batch.set_const(_numpy(ids))
@@ -125,7 +130,9 @@ class MujocoEngine(Engine):
         """
         rows = state["state"]
         if tuple(rows.shape) != self._batch.state.shape:
-            raise ValueError(f"simulator state has shape {tuple(rows.shape)}, this model needs {self._batch.state.shape}")
+            raise ValueError(
+                f"simulator state has shape {tuple(rows.shape)}, this model needs {self._batch.state.shape}"
+            )
         if set(state["expanded"]) != set(self._expanded):
             raise ValueError(
                 f"per-environment model fields differ: saved {sorted(state['expanded'])}, here {sorted(self._expanded)}"

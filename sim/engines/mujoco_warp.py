@@ -175,6 +175,11 @@ class MujocoWarpEngine(Engine):
             raise KeyError(f"model field {name!r} is shared by all environments: name it in the engine's expand=(...)")
         return self._expanded[name]
 
+    @property
+    def expanded(self) -> tuple[str, ...]:
+        """See ``Engine.expanded``."""
+        return self._declared
+
     def set_const(self, ids: Tensor | None = None) -> None:
         """See ``Engine.set_const``. All environments are computed; for the others that changes nothing."""
         with self._outputs_kept():
