@@ -1,10 +1,11 @@
-"""Strict configuration: YAML or plain mappings to dataclasses, with errors that name the key and the nearest valid one.
+"""Strict configuration: YAML or mappings to dataclasses, with errors that name the key and the nearest valid one.
 
-Only the standard library and PyYAML are used, because every layer (training, simulation, deployment) reads its files here.
+Only the standard library and PyYAML are used: every layer (training, simulation, deployment) reads its files here.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import hashlib
@@ -48,7 +49,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 def _unique_mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+        key = loader.construct_object(key_node, deep=True)
         if key in seen:
             raise ConfigError(f"line {key_node.start_mark.line + 1}: key {key!r} is given twice")
         seen.add(key)
@@ -69,7 +70,7 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
             raise ConfigError(f"{path}: {size} bytes is too large for a configuration file")
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # a SafeLoader
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -84,7 +85,7 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``base`` with ``override`` laid over it, mapping by mapping; ``null`` removes a key; lists are replaced whole."""
+    """Return ``base`` with ``override`` laid over it; ``null`` removes a key; lists are replaced whole."""
     result = dict(base)
     for key, value in override.items():
         if value is None:
@@ -113,10 +114,8 @@ def parse_override(text: str) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise ConfigError(f"override {text!r}: the value is not valid YAML: {error}") from error
     if isinstance(parsed, str):  # YAML 1.1 reads "1e-3" as a string; people mean the number
-        try:
+        with contextlib.suppress(ValueError):
             parsed = float(parsed)
-        except ValueError:
-            pass
     for part in reversed(parts):
         parsed = {part: parsed}
     return typing.cast(dict[str, Any], parsed)

@@ -4,7 +4,7 @@ An experiment file names a robot and a task and overrides what differs from ``co
 
     base: defaults          # another experiment file; its entries are kept where this one is silent
     robot: a1               # a name, or the path of a robot YAML
-    task: velocity_flat     # a name, a path, or a mapping: {base: velocity_flat, rewards: {action_rate: {weight: -0.02}}}
+    task: velocity_flat     # a name, a path, or a mapping such as {base: velocity_flat, episode_s: 10}
     ppo: {learning_rate: 1.0e-3}
 """
 
@@ -88,7 +88,9 @@ def compose(
         data["robot"] = robot
         data.pop("name", None)
     if "robot" not in data:
-        raise ConfigError(f"task {source!r} needs a robot: add --robot with one of {', '.join(list_robots())}, or a path")
+        raise ConfigError(
+            f"task {source!r} needs a robot: add --robot with one of {', '.join(list_robots())}, or a path"
+        )
     data["robot"] = _robot_path(data["robot"])
     task = load_task(data.get("task", {}))
     data["task"] = to_dict(task)
@@ -189,11 +191,7 @@ def make_runner(
     Raises:
         ConfigError: settings that do not fit each other or the environment.
     """
-    from robolearn.rl.checkpoint import seed_everything
-    from robolearn.rl.distributed import ProcessGroup
-    from robolearn.rl.networks import ActorCritic
-    from robolearn.rl.ppo import PPO
-    from robolearn.rl.runner import OnPolicyRunner
+    from robolearn.rl import PPO, ActorCritic, OnPolicyRunner, ProcessGroup, seed_everything
 
     group = group or ProcessGroup()
     samples = config.env.num_envs * config.runner.steps_per_env

@@ -128,7 +128,13 @@ def git_state() -> dict[str, Any]:
     def git(*words: str) -> str | None:
         try:
             done = subprocess.run(
-                ["git", *words], cwd=source, capture_output=True, text=True, check=False, timeout=10, stdin=subprocess.DEVNULL
+                ["git", *words],
+                cwd=source,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=10,
+                stdin=subprocess.DEVNULL,
             )
         except (OSError, subprocess.TimeoutExpired):
             return None

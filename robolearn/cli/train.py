@@ -78,7 +78,7 @@ def _train(args: argparse.Namespace) -> int:
             runner.load(resumed.checkpoint)
             if runner.iteration >= config.runner.iterations:
                 raise ConfigError(
-                    f"{resumed.checkpoint}: all {runner.iteration} iterations are done; add --iterations with a larger number"
+                    f"{resumed.checkpoint}: all {runner.iteration} iterations are done; ask for more with --iterations"
                 )
         folder = _share_folder(group, args, config, resumed, runner.iteration)
         runner.folder = folder / "checkpoints"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,34 +16,14 @@ from matplotlib import get_data_path
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from robolearn.evaluate.rendering import RenderError, open_renderer
-from sim.robots import Robot
-from sim.terrain import Terrain
+from robolearn.evaluate.rendering import open_renderer
+from robolearn.evaluate.rollout import Film
 
+Images = Iterator[NDArray[np.uint8]]
 COMMAND_COLOR = (255, 176, 32)
 VELOCITY_COLOR = (64, 196, 255)
 _INK, _PANEL = (240, 244, 248), (16, 22, 30, 170)
-_SKY, _HORIZON = (0.42, 0.56, 0.72), (0.86, 0.89, 0.92)
 _ARROW_WIDTH, _ARROW_SCALE, _ARROW_LIFT = 0.015, 0.5, 0.25  # m, m per m/s, m above the base
-
-
-@dataclass(frozen=True)
-class Film:
-    """What one robot did, T frames ``dt`` seconds apart.
-
-    Attributes:
-        qpos: (T, nq) generalised positions.
-        command: (T, 3) commanded vx, vy (m/s, base frame) and yaw rate (rad/s).
-        velocity: (T, 3) what the robot did, in the same layout.
-        dt: s between two rows.
-        title: shown in the panel.
-    """
-
-    qpos: NDArray[np.float64]
-    command: NDArray[np.float64]
-    velocity: NDArray[np.float64]
-    dt: float
-    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,8 +38,8 @@ class View:
         lag: s, time constant with which the camera follows.
     """
 
-    width: int = 960
-    height: int = 540
+    width: int = 854
+    height: int = 480
     fps: int = 25
     distance: float = 1.7
     azimuth: float = 130.0
@@ -82,33 +63,11 @@ def smooth_track(positions: NDArray[np.float64], dt: float, lag: float) -> NDArr
     return result
 
 
-def display_model(robot: Robot, terrain: Terrain) -> mujoco.MjModel:
-    """Return robot and ground with lights and a sky: the same ``qpos`` as the model that is simulated, made to be seen."""
-    spec = robot.spec()
-    terrain.add_to(spec)
-    base = spec.body(robot.base)
-    track = mujoco.mjtCamLight.mjCAMLIGHT_TRACK
-    directional = mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
-    base.add_light(
-        pos=(0.6, -0.8, 3.0), dir=(-0.25, 0.3, -1.0), type=directional, mode=track, diffuse=(0.75, 0.73, 0.70)
-    )
-    spec.visual.headlight.ambient, spec.visual.headlight.diffuse = (0.38, 0.39, 0.42), (0.30, 0.30, 0.32)
-    spec.visual.headlight.specular = (0.1, 0.1, 0.1)
-    sky = spec.add_texture(name="sky", type=mujoco.mjtTexture.mjTEXTURE_SKYBOX, width=256, height=1536)
-    sky.builtin, sky.rgb1, sky.rgb2 = mujoco.mjtBuiltin.mjBUILTIN_GRADIENT, _SKY, _HORIZON
-    spec.visual.rgba.haze = (*_HORIZON, 1.0)
-    spec.visual.map.haze, spec.visual.map.znear = 0.4, 0.01
-    spec.visual.quality.shadowsize, spec.visual.quality.offsamples = 2048, 4
-    model = spec.compile()
-    model.stat.extent, model.stat.center[:] = 2.0, (0.0, 0.0, robot.base_height)  # what shadows and haze are scaled by
-    return model
-
-
-def frames(model: mujoco.MjModel, film: Film, view: View | None = None) -> Iterator[NDArray[np.uint8]]:
+def frames(model: mujoco.MjModel, film: Film, view: View | None = None) -> Images:
     """Draw a film; yields (height, width, 3) images.
 
     Args:
-        model: a model whose positions are ``film.qpos``; ``display_model`` gives a well lit one.
+        model: the model that was simulated; it is not changed.
         film: what happened.
         view: how to film it.
 
@@ -116,6 +75,8 @@ def frames(model: mujoco.MjModel, film: Film, view: View | None = None) -> Itera
         RenderError: no image can be drawn on this machine.
     """
     view = view or View()
+    model = copy.deepcopy(model)
+    model.vis.quality.shadowsize, model.vis.quality.offsamples = 2048, 4
     data = mujoco.MjData(model)
     stride = max(1, round(1 / (view.fps * film.dt)))
     look_at = smooth_track(film.qpos[:, :3], film.dt, view.lag)
@@ -137,7 +98,7 @@ def frames(model: mujoco.MjModel, film: Film, view: View | None = None) -> Itera
         renderer.close()
 
 
-def write_video(path: str | Path, images: Iterator[NDArray[np.uint8]], fps: int = 25) -> int:
+def write_video(path: str | Path, images: Images, fps: int = 25) -> int:
     """Write images to an H.264 ``.mp4`` or a ``.gif``; return how many there were.
 
     Raises:
@@ -154,7 +115,7 @@ def write_video(path: str | Path, images: Iterator[NDArray[np.uint8]], fps: int 
         raise ValueError(f"{path}: a video must end in .mp4 or .gif")
     with imageio.get_writer(path, **options) as writer:  # type: ignore[arg-type]
         for image in images:
-            writer.append_data(image)
+            writer.append_data(image)  # type: ignore[attr-defined]
             count += 1
     return count
 
@@ -201,7 +162,7 @@ def _add_panel(image: NDArray[np.uint8], film: Film, t: int) -> NDArray[np.uint8
     picture = Image.fromarray(image)
     draw = ImageDraw.Draw(picture, "RGBA")
     columns = (0, 4.6 * size, 10.2 * size)
-    box_width, box_height = round(columns[2] + 6.8 * size), 5 * line + pad
+    box_width, box_height = round(columns[2] + 7.2 * size), 5 * line + pad
     left, top = pad, height - box_height - pad
     draw.rounded_rectangle((left, top, left + box_width, top + box_height), radius=size // 2, fill=_PANEL)
     x, y = left + pad * 0.8, top + pad * 0.5
@@ -215,6 +176,3 @@ def _add_panel(image: NDArray[np.uint8], film: Film, t: int) -> NDArray[np.uint8
         draw.text((x + columns[1], y), f"{film.command[t, i]:+.2f}", font=font, fill=COMMAND_COLOR)
         draw.text((x + columns[2], y), f"{film.velocity[t, i]:+.2f} {unit}", font=font, fill=VELOCITY_COLOR)
     return np.asarray(picture)
-
-
-__all__ = ["Film", "RenderError", "View", "contact_sheet", "display_model", "frames", "smooth_track", "write_video"]
