@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,7 +48,9 @@ class Scene:
     """A compiled model and the addresses that the environment needs.
 
     Attributes:
-        model: the compiled model: free base first, one torque motor per controlled joint, in policy order.
+        model: the compiled model: free base first, one torque motor per controlled joint, in policy order. It holds no
+            geoms for display only: without them the physics is a tenth faster.
+        display_model: compiles the same model with everything that is there to be looked at; same ``qpos``.
         joint_qpos: (J,) index of each joint in ``qpos``.
         joint_qvel: (J,) index of each joint in ``qvel``.
         base_body: body id of the floating base.
@@ -61,6 +63,7 @@ class Scene:
     """
 
     model: mujoco.MjModel
+    display_model: Callable[[], mujoco.MjModel]
     joint_qpos: np.ndarray
     joint_qvel: np.ndarray
     base_body: int
@@ -78,6 +81,23 @@ def build_scene(robot: Robot, terrain: Terrain, physics: PhysicsConfig) -> Scene
     Raises:
         ConfigError: the robot's description names something that its model lacks.
     """
+    spec, columns = _make_spec(robot, terrain, physics)
+    spec.compiler.discardvisual = True
+    model = spec.compile()
+    joints = [model.joint(name).id for name in robot.joints]
+    return Scene(
+        model=model,
+        display_model=lambda: _make_spec(robot, terrain, physics)[0].compile(),
+        joint_qpos=model.jnt_qposadr[joints].copy(),
+        joint_qvel=model.jnt_dofadr[joints].copy(),
+        base_body=model.body(robot.base).id,
+        ground_geom=model.geom(terrain.geom_name).id,
+        **columns,
+    )
+
+
+def _make_spec(robot: Robot, terrain: Terrain, physics: PhysicsConfig) -> tuple[mujoco.MjSpec, dict[str, slice]]:
+    """Return the scene before compilation, and the columns of its sensors."""
     spec = robot.spec()
     spec.option.timestep = physics.timestep
     spec.option.integrator = {
@@ -91,24 +111,13 @@ def build_scene(robot: Robot, terrain: Terrain, physics: PhysicsConfig) -> Scene
     ]
     # A diverging simulation must be seen, not silently restarted by the simulator.
     spec.option.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
-    terrain.add_to(spec)
+    ground = terrain.add_to(spec)
+    ground.priority = 2  # above the feet: the ground's friction counts, so that one number randomises every contact
     _add_surroundings(spec, robot.base)
     for joint in robot.joints:
         motor = spec.add_actuator(name=joint, target=joint, trntype=mujoco.mjtTrn.mjTRN_JOINT)
         motor.set_to_motor()
-    columns = _add_sensors(spec, robot)
-    model = spec.compile()
-    joints = [model.joint(name).id for name in robot.joints]
-    ground = next(i for i in range(model.ngeom) if model.geom(i).name in ("floor", "terrain"))
-    model.geom_priority[ground] = 2  # above the feet: the ground's friction counts, so that one number randomises every contact
-    return Scene(
-        model=model,
-        joint_qpos=model.jnt_qposadr[joints].copy(),
-        joint_qvel=model.jnt_dofadr[joints].copy(),
-        base_body=model.body(robot.base).id,
-        ground_geom=ground,
-        **columns,
-    )
+    return spec, _add_sensors(spec, robot)
 
 
 def _add_surroundings(spec: mujoco.MjSpec, base: str) -> None:
@@ -191,7 +200,10 @@ def _foot_site(spec: mujoco.MjSpec, foot: Foot) -> str:
     name = f"{foot.name}_foot_reference"
     if foot.kind == "geom":
         geom = spec.geom(foot.object)
-        geom.parent.add_site(name=name, pos=geom.pos, group=5)
+        middle = geom.pos if np.isnan(geom.fromto[0]) else geom.fromto.reshape(2, 3).mean(0)
+        site = geom.parent.add_site(name=name, pos=middle, group=5)
+        if geom.frame is not None:
+            site.set_frame(geom.frame)
     else:
         spec.body(foot.object).add_site(name=name, group=5)
     return name

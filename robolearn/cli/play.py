@@ -126,7 +126,7 @@ def film(
 
     def images() -> video.Images:
         shown = max(1, round(1 / (view.fps * recorded.dt)))
-        for i, image in enumerate(video.frames(env.scene.model, recorded, view)):
+        for i, image in enumerate(video.frames(env.scene.display_model(), recorded, view)):
             if args.sheet and i * shown // every >= len(kept):
                 kept.append(image)
             yield image

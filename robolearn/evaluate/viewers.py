@@ -115,7 +115,7 @@ def show_native(session: Session, seconds: float | None = None) -> None:
     """
     import mujoco.viewer
 
-    model = copy.deepcopy(session.env.scene.model)
+    model = session.env.scene.display_model()
     data = mujoco.MjData(model)
     try:
         window = mujoco.viewer.launch_passive(
@@ -147,7 +147,7 @@ def show_browser(session: Session, seconds: float | None = None, port: int = POR
         from mjviser import ViserMujocoScene
     except ImportError as error:
         raise RenderError("the browser viewer is not installed; run: pip install 'robolearn[viewer]'") from error
-    model = copy.deepcopy(session.env.scene.model)
+    model = session.env.scene.display_model()
     data = mujoco.MjData(model)
     server = viser.ViserServer(port=port, verbose=False)
     try:

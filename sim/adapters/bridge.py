@@ -160,14 +160,14 @@ class Bridge:
         """Draw environment ``index`` as (height, width, 3); None when no render mode was chosen."""
         if self.render_mode is None:
             return None
-        model = self.env.scene.model
         if self._renderer is None or self._data is None:
+            model = self.env.scene.display_model()
             width, height = self.image_size
             model.vis.global_.offwidth = max(width, model.vis.global_.offwidth)
             model.vis.global_.offheight = max(height, model.vis.global_.offheight)
             self._renderer, self._data = mujoco.Renderer(model, height, width), mujoco.MjData(model)
         self._data.qpos[:] = self.env.engine.field("qpos")[index].cpu().numpy()
-        mujoco.mj_forward(model, self._data)
+        mujoco.mj_forward(self._data.model, self._data)
         camera = mujoco.MjvCamera()
         camera.type, camera.trackbodyid = mujoco.mjtCamera.mjCAMERA_TRACKING, self.env.scene.base_body
         camera.distance, camera.azimuth, camera.elevation = 6.0 * self.env.robot.target_height, 120.0, -15.0
