@@ -40,7 +40,7 @@ def push_survival(
     """Push every robot once while it walks, from a random horizontal direction, and count who still stands.
 
     The environments are dealt out evenly among the impulses, so that one roll-out gives the curve. The force is
-    constant over ``duration_s`` and acts at the centre of mass of the base. Robots that fell before the push are left out.
+    constant over ``duration_s`` and acts at the centre of mass of the base. Robots that fell before are left out.
 
     Args:
         env: the environment, with commands and randomisation as wanted and no other pushes.

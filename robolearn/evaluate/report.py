@@ -183,22 +183,26 @@ def draw_pushes(pushes: Sequence[PushResult], path: Path) -> None:
         figure, ax = plt.subplots(figsize=(5.2, 3.4), layout="constrained")
         ax.fill_between(x, low, high, color=COLORS[0], alpha=0.18, linewidth=0)
         ax.plot(x, value, color=COLORS[0], marker="o", markersize=4)
-        ax.set(ylim=(-0.03, 1.03), xlabel="impulse, N s", title="Share still standing after a push (95 % interval)")
+        ax.set(ylim=(-0.03, 1.03), xlabel="impulse, N s")
+        ax.set_title("Share still standing after a push (95 % interval)", pad=30)
         mass = max((p.impulse / p.velocity_change for p in pushes if p.velocity_change > 0), default=None)
         if mass is not None:
-            above = ax.secondary_xaxis("top", functions=(lambda j: j / mass, lambda v: v * mass))
+            above = ax.secondary_xaxis("top", functions=(_times(1 / mass), _times(mass)))
             above.set_xlabel("impulse / mass, m/s", fontsize=8)
             above.tick_params(length=0, labelsize=8)
-            ax.set_title(ax.get_title(), pad=28)
         ax.tick_params(length=0)
         figure.savefig(path, dpi=110)
         plt.close(figure)
 
 
+def _times(factor: float) -> Callable[[Any], Any]:
+    return lambda x: x * factor
+
+
 def write_report(folder: Path, found: Run, evaluation: Evaluation, command: str, video: str | None = None) -> Path:
     """Write the complete report of a run into ``folder`` and return the Markdown file.
 
-    The folder then holds all that a released policy needs: ``policy.pt`` (weights only), ``config.yaml``, ``meta.json``,
+    The folder then holds all that a release needs: ``policy.pt`` (weights only), ``config.yaml``, ``meta.json``,
     ``metrics.csv``, ``report.json``, pictures, and ``README.md`` that shows them.
 
     Args:
@@ -296,8 +300,8 @@ def _markdown(data: dict[str, Any], evaluation: Evaluation, curves: str | None, 
         ]
         lines += [
             "",
-            f"One push of {DURATION_S} s at the base while walking, random horizontal direction; survived: no fall within "
-            f"{WATCH_S:.0f} s.",
+            f"One push of {DURATION_S} s at the base while walking, random horizontal direction; survived: no fall "
+            f"within {WATCH_S:.0f} s.",
             "",
             "![survival by impulse](pushes.png)",
             "",

@@ -280,8 +280,8 @@ def _mean(values: Array, counted: NDArray[np.bool_]) -> Array:
 def summarise(traces: list[Trace]) -> dict[str, Interval]:
     """Return every metric with a 95 % interval over all environments of all traces.
 
-    Environments are independent draws of robot, ground and command, so they are the unit that is resampled; survival gets
-    a Wilson interval. A metric that no environment has is left out.
+    Environments are independent draws of robot, ground and command, so they are what is resampled; survival gets a
+    Wilson interval. A metric that no environment has is left out.
     """
     columns = [per_environment(trace) for trace in traces]
     merged = {name: np.concatenate([column[name] for column in columns]) for name in METRICS}
