@@ -348,6 +348,11 @@ class ObservationConfig:
     critic: GroupConfig
     extra: dict[str, GroupConfig] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for name in ("policy", "critic"):
+            if name in self.extra:
+                raise ValueError(f"extra: {name!r} has its own entry; give the extra group another name")
+
     @property
     def groups(self) -> dict[str, GroupConfig]:
         """Every group by name."""
