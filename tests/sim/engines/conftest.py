@@ -63,6 +63,14 @@ QUADRUPED = f"""
 </mujoco>"""
 
 
+# A position servo on a sliding bead is unstable when kp * timestep^2 / mass > 4 (semi-implicit Euler): 1e4 * 25e-6 / m,
+# so with 0.1 kg it is stable (2.5) and with 0.01 kg it grows by a factor of 23 per step.
+BEADS = """<mujoco><option timestep="0.005" gravity="0 0 0"><flag autoreset="disable"/></option><worldbody>
+  <body><joint name="quiet" type="slide" axis="1 0 0"/><inertial pos="0 0 0" mass="1" diaginertia="1 1 1"/></body>
+  <body><joint name="bead" type="slide" axis="1 0 0"/><inertial pos="0 0 0" mass="0.1" diaginertia="1 1 1"/></body>
+  </worldbody><actuator><position joint="bead" kp="1e4"/></actuator></mujoco>"""
+
+
 class Quadruped:
     """The model, states of it, and plain MuJoCo in those states."""
 
@@ -123,6 +131,11 @@ def _log_elsewhere(tmp_path, monkeypatch):
 @pytest.fixture(scope="session")
 def quadruped() -> Quadruped:
     return Quadruped()
+
+
+@pytest.fixture(scope="session")
+def beads_xml() -> str:
+    return BEADS
 
 
 @pytest.fixture(params=ENGINES)

@@ -10,20 +10,14 @@ from sim.engines import make_engine
 from sim.engines.base import STATE_FIELDS
 from sim.engines.dump import DumpError, Replay, StateRecorder, load_dump, replay_dump, write_dump
 
-# A position servo on a sliding bead is unstable when kp * timestep^2 / mass > 4 (semi-implicit Euler): 1e4 * 25e-6 / m,
-# so with 0.1 kg it is stable (2.5) and with 0.01 kg it grows by a factor of 23 per step.
-BEADS = """<mujoco><option timestep="0.005" gravity="0 0 0"><flag autoreset="disable"/></option><worldbody>
-  <body><joint name="quiet" type="slide" axis="1 0 0"/><inertial pos="0 0 0" mass="1" diaginertia="1 1 1"/></body>
-  <body><joint name="bead" type="slide" axis="1 0 0"/><inertial pos="0 0 0" mass="0.1" diaginertia="1 1 1"/></body>
-  </worldbody><actuator><position joint="bead" kp="1e4"/></actuator></mujoco>"""
 ENVS = 3
 
 
 @pytest.fixture(params=["mujoco", "warp"])
-def beads(request):
+def beads(request, beads_xml):
     """An engine in which environment 1 alone will diverge, because its bead is too light."""
     engine = make_engine(
-        request.param, mujoco.MjModel.from_xml_string(BEADS), ENVS, threads=1, expand=("body_mass", "body_inertia")
+        request.param, mujoco.MjModel.from_xml_string(beads_xml), ENVS, threads=1, expand=("body_mass", "body_inertia")
     )
     engine.field("qpos")[:, 1] = 1e-3
     engine.expand("body_mass")[1, 2] = 0.01
@@ -82,9 +76,9 @@ def test_the_records_are_the_last_ones_oldest_first(quadruped):
         assert torch.equal(history[name], torch.stack([row[name] for row in expected[-3:]]))
 
 
-def test_option_fields_are_replayed_too(tmp_path):
+def test_option_fields_are_replayed_too(tmp_path, beads_xml):
     """With a time step of 20 ms the servo is unstable for the usual mass; the model's own 5 ms would be stable."""
-    engine = make_engine("mujoco", mujoco.MjModel.from_xml_string(BEADS), 2, threads=1, expand=("opt.timestep",))
+    engine = make_engine("mujoco", mujoco.MjModel.from_xml_string(beads_xml), 2, threads=1, expand=("opt.timestep",))
     engine.field("qpos")[:, 1] = 1e-3
     engine.expand("opt.timestep")[1] = 0.02
     recorder = StateRecorder(engine, length=2)
@@ -106,8 +100,8 @@ def test_nothing_to_dump_and_odd_lengths_are_refused(beads, tmp_path):
 
 
 @pytest.fixture
-def written(tmp_path):
-    engine = make_engine("mujoco", mujoco.MjModel.from_xml_string(BEADS), ENVS, threads=1, expand=("body_mass",))
+def written(tmp_path, beads_xml):
+    engine = make_engine("mujoco", mujoco.MjModel.from_xml_string(beads_xml), ENVS, threads=1, expand=("body_mass",))
     recorder = StateRecorder(engine, length=2)
     recorder.record()
     return write_dump(tmp_path / "good.npz", engine, recorder, torch.tensor([1]))
