@@ -213,11 +213,11 @@ class OnPolicyRunner:
                 done = self.iteration - first
                 metrics["time/elapsed_s"] = elapsed
                 metrics["time/left_s"] = elapsed / done * (goal - self.iteration)
-                interrupted = self.group.any(stop.requested, self.env.device)
-                limit = self.config.max_seconds
-                out_of_time = self.group.any(limit is not None and elapsed >= limit, self.env.device)
                 if on_iteration is not None:
                     on_iteration(metrics)
+                limit = self.config.max_seconds
+                interrupted = self.group.any(stop.requested, self.env.device)
+                out_of_time = self.group.any(limit is not None and elapsed >= limit, self.env.device)
                 last = interrupted or out_of_time or self.iteration >= goal
                 if self.folder is not None and (last or self.iteration % self.config.checkpoint_every == 0):
                     written = self._checkpoint(last) or written

@@ -8,6 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from robolearn.rl import (
+    PPO,
+    ActorCritic,
+    NetworkConfig,
+    OnPolicyRunner,
+    PPOConfig,
+    RolloutStorage,
+    RunnerConfig,
+    seed_everything,
+)
+from robolearn.rl.ppo import gaussian_log_prob
 from sim.interface import SignedPermutation, StepResult, Symmetry
 
 
@@ -80,30 +91,32 @@ class TargetEnv:
         pass
 
 
-class CountdownEnv:
-    """Reward 1 at every step; the observation is the episode's clock; a time limit (or a death) every ``limit`` steps.
+class CycleEnv:
+    """Phases 0, 1, .. period-1 follow each other; acting in phase 0 is worth 1; every episode starts in phase 0.
 
-    With truncation every state is worth 1 / (1 - gamma); with termination a state at clock c is worth
-    (1 - gamma^(limit - c)) / (1 - gamma). Only the final observation shows the clock at its limit: a learner that
-    bootstraps with the next episode's first observation instead cannot tell the two apart by accident.
+    Without an end, phase p is worth gamma^((period - p) mod period) / (1 - gamma^period). A time limit that is no
+    multiple of the period ends episodes in a phase other than 0: whoever bootstraps with the next episode's first
+    observation instead of the final one learns other values. With ``terminate`` and limit = period, phase 0 is worth
+    1 and the others 0.
     """
 
-    def __init__(self, num_envs=16, limit=4, terminate=False):
+    def __init__(self, num_envs=16, period=3, limit=4, terminate=False):
         self.num_envs, self.num_actions, self.device = num_envs, 1, torch.device("cpu")
-        self.obs_dims = {"policy": limit + 1, "critic": limit + 1}
+        self.obs_dims = {"policy": period, "critic": period}
         self.cost_names: tuple[str, ...] = ()
         self.max_episode_length, self.step_dt, self.symmetries = limit, 0.02, ()
-        self.terminate = terminate
+        self.period, self.terminate = period, terminate
         self.clock = torch.arange(num_envs) % limit
 
     def _observe(self):
-        one_hot = torch.nn.functional.one_hot(self.clock, self.max_episode_length + 1).float()
+        one_hot = torch.nn.functional.one_hot(self.clock % self.period, self.period).float()
         return {"policy": one_hot, "critic": one_hot.clone()}
 
     def reset(self):
         return self._observe()
 
     def step(self, actions):
+        reward, costs = (self.clock % self.period == 0).float(), torch.zeros(self.num_envs, 0)
         self.clock = self.clock + 1
         ended = self.clock >= self.max_episode_length
         ids = ended.nonzero().squeeze(-1)
@@ -111,7 +124,6 @@ class CountdownEnv:
         self.clock = torch.where(ended, 0, self.clock)
         no = torch.zeros_like(ended)
         terminated, truncated = (ended, no) if self.terminate else (no, ended)
-        reward, costs = torch.ones(self.num_envs), torch.zeros(self.num_envs, 0)
         return StepResult(self._observe(), reward, costs, terminated, truncated, ids, final, ~no)
 
     def state_dict(self):
@@ -167,3 +179,27 @@ class RecallEnv:
 
     def close(self):
         pass
+
+
+def make_runner(env, folder=None, seed=0, network=None, ppo=None, runner=None, **hooks):
+    """Return a runner with small networks; ``network``, ``ppo`` and ``runner`` are changes of the configurations."""
+    torch.set_num_threads(1)
+    seed_everything(seed)
+    shapes = {"actor_hidden": (32, 32), "critic_hidden": (32, 32), **(network or {})}
+    policy = ActorCritic(env.obs_dims, env.num_actions, len(env.cost_names), NetworkConfig(**shapes))
+    algorithm = PPO(policy, PPOConfig(**{"entropy_coef": 0.0, **(ppo or {})}), env.symmetries, seed=seed, **hooks)
+    loop = {"steps_per_env": 6, "iterations": 4, "checkpoint_every": 2, **(runner or {})}
+    return OnPolicyRunner(env, policy, algorithm, RunnerConfig(**loop), folder=folder)
+
+
+def random_storage(steps=5, num_envs=8, obs_dim=3, actions=2, costs=0, seed=0, critic_dim=4):
+    """Return a roll-out of random numbers with every kind of ending in it; advantages are not yet filled."""
+    generator = torch.Generator().manual_seed(seed)
+    storage = RolloutStorage(steps, num_envs, {"policy": obs_dim, "critic": critic_dim}, actions, costs)
+    tensors = (storage.actions, storage.mean, storage.rewards, storage.values, storage.final_values)
+    for tensor in (*storage.obs.values(), *tensors):
+        tensor.normal_(generator=generator)
+    storage.log_prob.copy_(gaussian_log_prob(storage.actions, storage.mean, torch.zeros(actions)))
+    for tensor, share in ((storage.terminated, 0.1), (storage.truncated, 0.1), (storage.valid, 0.9)):
+        tensor.copy_(torch.rand(steps, num_envs, generator=generator) < share)
+    return storage
