@@ -9,7 +9,7 @@ from typing import Literal
 import mujoco
 import numpy as np
 
-from sim.robots.robot import Foot, Robot
+from sim.robots.robot import Foot, Robot, foot_geoms
 from sim.terrain import Terrain
 
 FORCE_ONLY = 1 << int(mujoco.mjtConDataField.mjCONDATA_FORCE)
@@ -58,8 +58,9 @@ class Scene:
         foot_position: columns of ``sensordata`` with the feet's positions in the world, 3 each.
         foot_velocity: columns with their linear velocities in the world, 3 each.
         foot_force: columns with the net contact force on each foot, 3 each.
-        termination_force: columns with the net contact force on each body whose contact ends the episode, 3 each.
-        undesired_force: columns with the net contact force on each body that should not touch the ground, 3 each.
+        termination_force: columns with the net contact force on each part whose contact ends the episode, 3 each; a
+            part is a body or, where a foot belongs to the body, another collision geom of it.
+        undesired_force: columns with the net contact force on each part that should not touch the ground, 3 each.
     """
 
     model: mujoco.MjModel
@@ -163,24 +164,32 @@ def _add_sensors(spec: mujoco.MjSpec, robot: Robot) -> dict[str, slice]:
     for foot in robot.feet:
         kind, name = (obj.mjOBJ_GEOM, foot.object) if foot.kind == "geom" else (obj.mjOBJ_BODY, _foot_body(spec, foot))
         _contact_sensor(spec, f"foot_force_{foot.name}", kind, name)
+    counts = dict.fromkeys(("foot_position", "foot_velocity", "foot_force"), len(sites))
     for prefix, bodies in (
         ("termination_force", robot.termination_bodies),
         ("undesired_force", robot.undesired_contact_bodies),
     ):
-        for body in bodies:
-            _contact_sensor(spec, f"{prefix}_{body}", obj.mjOBJ_BODY, body)
-    counts = {
-        "foot_position": len(sites),
-        "foot_velocity": len(sites),
-        "foot_force": len(sites),
-        "termination_force": len(robot.termination_bodies),
-        "undesired_force": len(robot.undesired_contact_bodies),
-    }
+        parts = [part for body in bodies for part in _parts(spec, robot, body)]
+        for kind, name in parts:
+            _contact_sensor(spec, f"{prefix}_{name}", kind, name)
+        counts[prefix] = len(parts)
     columns, start = {}, 0
     for name, count in counts.items():
         columns[name] = slice(start, start + 3 * count)
         start += 3 * count
     return columns
+
+
+def _parts(spec: mujoco.MjSpec, robot: Robot, body: str) -> list[tuple[mujoco.mjtObj, str]]:
+    """What stands for a body's contacts: itself or, when a foot belongs to it, each of its other collision geoms."""
+    geoms = [geom for geom in spec.body(body).geoms if geom.conaffinity]
+    for i, geom in enumerate(geoms):
+        geom.name = geom.name or f"{body}_collision_{i}"
+    names = [str(geom.name) for geom in geoms]
+    feet = {geom.name for foot in robot.feet for geom in foot_geoms(spec, foot)}
+    if feet.isdisjoint(names):
+        return [(mujoco.mjtObj.mjOBJ_BODY, body)]
+    return [(mujoco.mjtObj.mjOBJ_GEOM, name) for name in names if name not in feet]
 
 
 def _contact_sensor(spec: mujoco.MjSpec, name: str, kind: mujoco.mjtObj, target: str) -> None:

@@ -44,7 +44,7 @@ class RobotState:
         foot_landed: (N, F) bool, the foot touched down in this step.
         foot_last_air_time: (N, F) s, length of the last completed swing.
         termination_contact: (N,) bool, a body that must not touch the ground does.
-        undesired_contact: (N, U) bool.
+        undesired_contact: (N, U) bool, for each part (body, or geom beside a foot) that should not touch the ground.
         action, previous_action, earlier_action: (N, J) the actions of this step and the two before.
         command: (N, C) what is asked of the robot.
         external_force: (N, 3) N on the base, in the world.

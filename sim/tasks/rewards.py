@@ -26,6 +26,12 @@ def track_yaw_rate(s: RobotState, *, sigma: float = 0.25) -> Tensor:
 
 
 @reward
+def linear_velocity_error(s: RobotState) -> Tensor:
+    """Planar velocity error |v_cmd,xy - v_xy|, m/s: its slope does not fade far from the command, as an exponential's does."""
+    return (s.command[:, :2] - s.base_linear_velocity[:, :2]).norm(dim=1)
+
+
+@reward
 def vertical_velocity(s: RobotState) -> Tensor:
     """Square of the base's vertical velocity, m^2/s^2."""
     return s.base_linear_velocity[:, 2].square()
@@ -102,7 +108,7 @@ def smoothness(s: RobotState) -> Tensor:
 
 @reward
 def undesired_contact(s: RobotState) -> Tensor:
-    """Number of bodies that touch the ground and should not."""
+    """Number of parts that touch the ground and should not (feet excepted)."""
     return s.undesired_contact.sum(1).float()
 
 
