@@ -14,6 +14,9 @@ from torch import Tensor
 
 from sim.robots.robot import Robot
 
+FRICTION_SPEED = 0.2
+"""rad/s at which randomised dry friction has risen to three quarters; far slower than any useful motion of a joint."""
+
 
 @dataclass(frozen=True)
 class ActuatorConfig:
@@ -39,6 +42,7 @@ class Actuators:
         kp: (N, J) stiffness in N m/rad.
         kd: (N, J) damping in N m s/rad.
         strength: (N, J) factor on the PD torque before the limits; 1 is nominal.
+        friction: (N, J) N m, dry friction between motor and link, beyond what the model itself has.
     """
 
     def __init__(self, config: ActuatorConfig, robot: Robot, num_envs: int, device: torch.device, dtype: torch.dtype):
@@ -50,6 +54,7 @@ class Actuators:
         self.kp = self.nominal_kp.repeat(num_envs, 1)
         self.kd = self.nominal_kd.repeat(num_envs, 1)
         self.strength = torch.ones_like(self.kp)
+        self.friction = torch.zeros_like(self.kp)
         self._stall = self.effort_limit * config.stall_ratio if config.type == "dc_motor" else None
 
     def torque(self, target: Tensor, position: Tensor, velocity: Tensor) -> Tensor:
@@ -65,3 +70,11 @@ class Actuators:
         upper = torch.minimum(self._stall * (1 - speed), self.effort_limit).clamp_(min=0)
         lower = torch.maximum(self._stall * (-1 - speed), -self.effort_limit).clamp_(max=0)
         return torch.maximum(torch.minimum(torque, upper), lower)
+
+    def friction_torque(self, velocity: Tensor) -> Tensor:
+        """Return the torque (N, J) in N m that dry friction takes away at joint velocities (N, J) in rad/s.
+
+        ``friction * tanh(dq / FRICTION_SPEED)``: smooth, so that it needs no constraint of the simulator. As constraints, the
+        twelve joints of a quadruped cost a sixth of the physics.
+        """
+        return torch.tanh(velocity / FRICTION_SPEED).mul_(self.friction)

@@ -103,6 +103,7 @@ class TaskEnv:
             name: torch.as_tensor(getattr(self.scene.model, name), device=self.device, dtype=self.engine.dtype)
             for name in self._terms.model_fields
         }
+        self._rubs = "joint_friction" in task.randomization
         self._all = torch.arange(self.num_envs, device=self.device)
         self._start_xy = torch.zeros(self.num_envs, 2, device=self.device)
         self._commanded = torch.zeros(self.num_envs, device=self.device)
@@ -180,7 +181,7 @@ class TaskEnv:
             velocity = self._qvel[:, s.joint_v]
             torque = self.actuators.torque(target, self._qpos[:, s.joint_q], velocity)
             power += (torque * velocity).abs_().sum(1)
-            self._ctrl.copy_(torque)
+            self._ctrl.copy_(torque - self.actuators.friction_torque(velocity) if self._rubs else torque)
             self.engine.step()
             self.sensing.record()
         self._target = goal
@@ -252,6 +253,7 @@ class TaskEnv:
             "kp": self.actuators.kp,
             "kd": self.actuators.kd,
             "strength": self.actuators.strength,
+            "friction": self.actuators.friction,
             "target": self._target,
             "start_xy": self._start_xy,
             "commanded": self._commanded,
@@ -267,9 +269,8 @@ class TaskEnv:
         self.engine.load_state_dict(state["engine"])
         for part in ("state", "commands", "disturbances", "curriculum", "sensing"):
             getattr(self, part).load_state_dict(state[part])
-        self.actuators.kp.copy_(state["kp"])
-        self.actuators.kd.copy_(state["kd"])
-        self.actuators.strength.copy_(state["strength"])
+        for name in ("kp", "kd", "strength", "friction"):
+            getattr(self.actuators, name).copy_(state[name])
         self._target = state["target"].to(self._target, copy=True)
         self._start_xy.copy_(state["start_xy"])
         self._commanded.copy_(state["commanded"])

@@ -109,11 +109,9 @@ def armature(r: Randomizable, ids: Tensor, *, range: Range) -> None:
 
 
 @randomization
-@changes("dof_frictionloss")
 def joint_friction(r: Randomizable, ids: Tensor, *, range: Range) -> None:
-    """Dry friction of each joint in N m."""
-    columns = r.joint_velocity_index
-    r.engine.expand("dof_frictionloss")[ids[:, None], columns] = r.uniform(range, len(ids), len(columns))
+    """Dry friction of each joint in N m, added to the model's own."""
+    r.actuators.friction[ids] = r.uniform(range, len(ids), r.actuators.friction.shape[1])
 
 
 @randomization

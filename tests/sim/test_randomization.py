@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from sim.actuators import FRICTION_SPEED
 from sim.randomization import randomization
 
 N, IDS = 64, torch.arange(0, 64, 2)
@@ -120,9 +121,9 @@ def test_payload_weighs_on_the_feet(make_env):
     env.engine.expand("body_mass")[1, env.scene.base_body] -= 3.0
     env.engine.set_const()
     force = torch.zeros(2)
-    for k in range(100):
+    for k in range(250):
         env.step(torch.zeros(2, 12))
-        force += env.state.foot_force.sum(1) / 50 if k >= 50 else 0
+        force += env.state.foot_force.sum(1) / 50 if k >= 200 else 0
     assert float(force[0] - force[1]) == pytest.approx(3.0 * 9.81, rel=0.03)
 
 
@@ -143,24 +144,23 @@ def test_armature(draw):
 
 
 def test_joint_friction(draw):
-    env, values = draw("joint_friction", lambda e: e.engine.expand("dof_frictionloss"), range=[0.0, 0.4])
-    spans(values[:, env.scene.joint_qvel], 0.0, 0.4)
-    assert (values[:, :6] == 0).all()
+    _, values = draw("joint_friction", lambda e: e.actuators.friction, range=[0.0, 0.4])
+    spans(values, 0.0, 0.4)
 
 
-def test_joint_friction_holds_a_joint_against_small_torques(make_env):
-    """In free fall, with motors off, a leg swings by itself unless dry friction is larger than its inertia's pull."""
+def test_joint_friction_slows_a_joint_down_by_its_torque(make_env):
+    """In free fall, with motors off: 0.3 N m against 0.5 N m of friction only creeps; without friction the leg swings."""
     env = make_env(
         {"randomization": {"joint_friction": {"range": [0.5, 0.5]}, "initial_base": {"height": [5.0, 5.0]}}}, num_envs=2
     )
-    env.engine.expand("dof_frictionloss")[1] = 0
+    env.actuators.friction[1] = 0
     env.actuators.kp[:] = 0
     env.actuators.kd[:] = 0
     env.engine.field("qfrc_applied")[:, env.scene.joint_qvel] = 0.3
     for _ in range(5):
         env.step(torch.zeros(2, 12))
     speed = env.state.joint_velocity.abs().amax(1)
-    assert speed[0] < 0.05
+    assert speed[0] < FRICTION_SPEED
     assert speed[1] > 1.0
 
 
