@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import logging
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from typing import Any, no_type_check
@@ -127,8 +127,8 @@ class MujocoWarpEngine(Engine):
         self._stream: Any = None  # torch's current stream, as Warp sees it
         self._recording_stream = wp.Stream(self._warp_device) if self._warp_device.is_cuda else None
         self._capture = capture
-        self._graphs: dict[Hashable, Any] = {}
-        self._warm: set[Hashable] = set()
+        self._graphs: dict[str, Any] = {}
+        self._warm: set[str] = set()
         self._graph_lost = 0
         self._overflow_reported = 0
         sizes = {name: num_envs for name in _with_constants(expand)}
@@ -187,7 +187,7 @@ class MujocoWarpEngine(Engine):
 
     def step(self, substeps: int = 1) -> None:
         """See ``Engine.step``."""
-        self._run(substeps, lambda: self._step(substeps))
+        self._run(f"step({substeps})", lambda: self._step(substeps))
 
     def _step(self, substeps: int) -> None:
         for _ in range(substeps):
@@ -222,9 +222,11 @@ class MujocoWarpEngine(Engine):
                 old[except_ids] = tensor[except_ids]
             tensor.copy_(old)
 
-    def _run(self, key: Hashable, operation: Callable[[], None]) -> None:
+    def _run(self, key: str, operation: Callable[[], None]) -> None:
         """Run ``operation`` on torch's stream: directly at its first call, recorded at its second, then replayed."""
-        if self._capture and key in self._warm and key not in self._graphs:
+        if key not in self._warm:
+            _log.info("engine 'warp': first %s; a machine that has never run this model compiles its kernels now", key)
+        elif self._capture and key not in self._graphs:
             self._graphs[key] = self._record(key, operation)
         graph = self._graphs.get(key)
         with self._scope():
@@ -246,7 +248,7 @@ class MujocoWarpEngine(Engine):
         with wp.ScopedStream(self._stream):
             yield
 
-    def _record(self, key: Hashable, operation: Callable[[], None]) -> Any:
+    def _record(self, key: str, operation: Callable[[], None]) -> Any:
         """Return the graph of ``operation`` without executing it, or None with a warning when that is impossible."""
         try:
             if not self._warp_device.is_cuda:
@@ -259,8 +261,7 @@ class MujocoWarpEngine(Engine):
             return capture.graph
         except Exception as error:  # Warp raises many kinds here; each means the same: go on without a graph
             self._graph_lost += 1
-            name = f"step({key})" if isinstance(key, int) else str(key)
-            _log.warning("engine 'warp': %s runs without a recorded graph, which is much slower: %s", name, error)
+            _log.warning("engine 'warp': %s runs without a recorded graph, which is much slower: %s", key, error)
             return None
 
     def finite(self) -> Tensor:
