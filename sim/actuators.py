@@ -45,7 +45,9 @@ class Actuators:
         friction: (N, J) N m, dry friction between motor and link, beyond what the model itself has.
     """
 
-    def __init__(self, config: ActuatorConfig, robot: Robot, num_envs: int, device: torch.device, dtype: torch.dtype):
+    def __init__(
+        self, config: ActuatorConfig, robot: Robot, num_envs: int, device: torch.device, dtype: torch.dtype
+    ) -> None:
         def row(values: tuple[float, ...]) -> Tensor:
             return torch.tensor(values, device=device, dtype=dtype)
 
@@ -74,7 +76,7 @@ class Actuators:
     def friction_torque(self, velocity: Tensor) -> Tensor:
         """Return the torque (N, J) in N m that dry friction takes away at joint velocities (N, J) in rad/s.
 
-        ``friction * tanh(dq / FRICTION_SPEED)``: smooth, so that it needs no constraint of the simulator. As constraints, the
-        twelve joints of a quadruped cost a sixth of the physics.
+        ``friction * tanh(dq / FRICTION_SPEED)``: smooth, so that it needs no constraint of the simulator. As
+        constraints, the twelve joints of a quadruped cost a sixth of the physics.
         """
         return torch.tanh(velocity / FRICTION_SPEED).mul_(self.friction)

@@ -79,7 +79,8 @@ class Disturbances:
     def reset(self, ids: Tensor) -> None:
         """Draw the phases of environments (M,) whose episode begins."""
         phase = torch.rand(len(ids), 2, generator=self._generator, device=ids.device)
-        for column, (left, part) in enumerate(((self._push_left, self.config.push), (self._force_left, self.config.force))):
+        timers = ((self._push_left, self.config.push), (self._force_left, self.config.force))
+        for column, (left, part) in enumerate(timers):
             if part is not None:
                 left[ids] = (phase[:, column] * self._steps(part.interval_s)).long() + 1
         self.external[ids] = 0
@@ -92,7 +93,8 @@ class Disturbances:
             due = (self._push_left <= 0).nonzero().squeeze(1)
             if len(due):
                 kick = torch.rand(len(due), 2, generator=self._generator, device=due.device, dtype=self._qvel.dtype)
-                self._qvel[due[:, None], torch.arange(2, device=due.device)] = (2 * kick - 1) * self.config.push.velocity
+                horizontal = torch.arange(2, device=due.device)
+                self._qvel[due[:, None], horizontal] = (2 * kick - 1) * self.config.push.velocity
                 self._push_left[due] = self._steps(self.config.push.interval_s)
         force = self.config.force
         if force is not None:
@@ -101,7 +103,8 @@ class Disturbances:
             due = (self._force_left <= 0).nonzero().squeeze(1)
             self._state.external_force.masked_fill_(ended.unsqueeze(1), 0.0)
             if len(due):
-                drawn = (2 * torch.rand(len(due), 3, generator=self._generator, device=due.device) - 1) * force.magnitude
+                unit = 2 * torch.rand(len(due), 3, generator=self._generator, device=due.device) - 1
+                drawn = unit * force.magnitude
                 drawn[:, 2] *= float(force.vertical)
                 self._state.external_force[due] = drawn
                 self._force_left[due] = self._steps(force.interval_s)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -13,6 +15,7 @@ from sim.actuators import Actuators
 from sim.commands import VelocityCommand
 from sim.disturbances import Disturbances
 from sim.engines import make_engine
+from sim.engines.dump import StateRecorder, write_dump
 from sim.interface import Observations, StepResult, Symmetry
 from sim.observation import Layout, ObservationPipeline
 from sim.randomization import Randomizable
@@ -23,6 +26,13 @@ from sim.state import RobotState
 from sim.tasks.config import TaskConfig
 from sim.tasks.evaluation import TermEvaluator
 from sim.terrain import Terrain, TerrainCurriculum
+
+LOG = logging.getLogger(__name__)
+RECORDED_STEPS = 8
+"""Control steps that a divergence dump holds; a replay keeps each step's first torques, which costs a hundredth of the
+physics, where recording every physics step would cost four."""
+MAX_DUMPS = 3
+"""Dumps written in one run at most."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,7 @@ class TaskEnv:
         disturbances: pushes and forces; its ``external`` adds a force of the caller's.
         pipeline: raw signals to observations.
         engine, scene, robot, task, terrain: the parts it is made of.
+        dump_folder: where the states before a divergence are written, for ``robolearn replay``; None writes nothing.
     """
 
     def __init__(
@@ -103,6 +114,9 @@ class TaskEnv:
             name: torch.as_tensor(getattr(self.scene.model, name), device=self.device, dtype=self.engine.dtype)
             for name in self._terms.model_fields
         }
+        self._recorder = StateRecorder(self.engine, RECORDED_STEPS, task.physics.decimation)
+        self.dump_folder: Path | None = None
+        self._dumps = 0
         self._rubs = "joint_friction" in task.randomization
         self._all = torch.arange(self.num_envs, device=self.device)
         self._start_xy = torch.zeros(self.num_envs, 2, device=self.device)
@@ -182,6 +196,8 @@ class TaskEnv:
             torque = self.actuators.torque(target, self._qpos[:, s.joint_q], velocity)
             power += (torque * velocity).abs_().sum(1)
             self._ctrl.copy_(torque - self.actuators.friction_torque(velocity) if self._rubs else torque)
+            if k == 0:
+                self._recorder.record()
             self.engine.step()
             self.sensing.record()
         self._target = goal
@@ -197,6 +213,7 @@ class TaskEnv:
         valid = self.engine.finite() & s.action.sum(1).isfinite()
         if not bool(valid.all()):
             bad = (~valid).nonzero().squeeze(1)
+            self._dump(bad)
             self.engine.reset(bad)
             self._qpos[bad] = self._start_state(bad)
             self.engine.forward(bad)
@@ -204,6 +221,19 @@ class TaskEnv:
                 tensor[bad] = 0
             self.sensing.forget(bad)
         return valid
+
+    def _dump(self, ids: Tensor) -> None:
+        """Write what happened before environments (M,) failed: the first few times, and only into a given folder."""
+        if self.dump_folder is None or self._dumps >= MAX_DUMPS:
+            return
+        self._dumps += 1
+        path = self.dump_folder / f"divergence_{self._dumps}.npz"
+        try:
+            write_dump(path, self.engine, self._recorder, ids, f"task {self.task.name}, robot {self.robot.name}")
+        except OSError as error:
+            LOG.warning("the dump %s could not be written: %s", path, error)
+        else:
+            LOG.warning("%d environments had a state that is not finite; what came before is in %s", len(ids), path)
 
     def _start_state(self, ids: Tensor) -> Tensor:
         """(M, nq) generalised positions of the start pose on the ground of environments (M,)."""
@@ -231,15 +261,24 @@ class TaskEnv:
         self._terms.randomize(drawn, ids)
         self._qpos[ids] = drawn.qpos
         self._qvel[ids] = drawn.qvel
-        self.engine.forward(ids)
         self._target[ids] = drawn.qpos[:, drawn.joint_position_index]
-        self.state.refresh(ids)
+        self._place(ids)
         self.disturbances.reset(ids)
         self.commands.sample(ids)
         self.commands.follow_heading()
         self.sensing.reset(ids)
         self._start_xy[ids] = self.state.base_position[ids, :2]
         self._commanded[ids] = 0
+
+    def _place(self, ids: Tensor) -> None:
+        """Raise the robots (M,) whose drawn pose would begin with a foot in the ground, and read their state."""
+        self.engine.forward(ids)
+        self.state.refresh(ids)
+        feet = self.state.foot_position[ids]
+        depth = self.scene.foot_clearance + self.terrain.heights_at(feet[..., :2]) - feet[..., 2]
+        self._qpos[ids, 2] += depth.amax(1).clamp(min=0).to(self._qpos.dtype)
+        self.engine.forward(ids)
+        self.state.refresh(ids)
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of everything that the future depends on: simulator, buffers, curricula, random state."""

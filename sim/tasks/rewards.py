@@ -27,7 +27,7 @@ def track_yaw_rate(s: RobotState, *, sigma: float = 0.25) -> Tensor:
 
 @reward
 def linear_velocity_error(s: RobotState) -> Tensor:
-    """Planar velocity error |v_cmd,xy - v_xy|, m/s: its slope does not fade far from the command, as an exponential's does."""
+    """Planar velocity error |v_cmd,xy - v_xy|, m/s; its slope does not fade far away, as an exponential's does."""
     return (s.command[:, :2] - s.base_linear_velocity[:, :2]).norm(dim=1)
 
 
@@ -69,7 +69,7 @@ def joint_torque(s: RobotState) -> Tensor:
 
 @reward
 def base_height(s: RobotState, *, target: float | None = None) -> Tensor:
-    """Square of the base's height error above the local ground, m^2; the robot's own target height when none is given."""
+    """Square of the base's height error above the local ground, m^2; without ``target``, the robot's own."""
     return (s.base_height - (s.robot.target_height if target is None else target)).square()
 
 

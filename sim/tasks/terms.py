@@ -1,7 +1,7 @@
 """The registries of reward, cost and termination terms.
 
-A term is a function of the robot's state, ``(state: RobotState, *, keyword parameters) -> (N,)``; decorating it makes it
-a word of the task YAML, its keyword parameters become keys there.
+A term is a function of the robot's state, ``(state: RobotState, *, keyword parameters) -> (N,)``; decorating it makes
+it a word of the task YAML, its keyword parameters become keys there.
 """
 
 from __future__ import annotations
