@@ -92,9 +92,9 @@ def compose(
             f"task {source!r} needs a robot: add --robot with one of {', '.join(list_robots())}, or a path"
         )
     data["robot"] = _robot_path(data["robot"])
-    task = load_task(data.get("task", {}))
-    data["task"] = to_dict(task)
-    data.setdefault("name", f"{Path(str(data['robot'])).stem}_{task.name}")
+    if "task" not in data:
+        raise ConfigError(f"{source}: names no task; valid: {', '.join(list_tasks())}, or the path of a task file")
+    data.setdefault("name", f"{Path(str(data['robot'])).stem}_{data['task']['name']}")
     for text in overrides:
         data = overlay(ExperimentConfig, data, parse_override(text))
     if not isinstance(data["task"], Mapping):
@@ -104,7 +104,7 @@ def compose(
 
 
 def _read(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
-    """Return the raw mapping of an experiment with its bases laid under it."""
+    """Return the raw mapping of an experiment with its bases laid under it and its task resolved."""
     if isinstance(source, Mapping):
         data, folder = dict(source), Path.cwd()
     elif Path(source).suffix in (".yaml", ".yml"):
@@ -121,14 +121,14 @@ def _read(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
         value = data.get(key)
         if isinstance(value, str) and value.endswith((".yaml", ".yml")) and (folder / value).is_file():
             data[key] = str((folder / value).resolve())
-    base = data.pop("base", None)
-    if base is None:
-        return data
-    local = folder / str(base)
-    below = _read(local if local.suffix in (".yaml", ".yml") else str(base))
-    if isinstance(data.get("task"), str):
-        below.pop("task", None)
-    below.pop("name", None) if "name" in data else None
+    below: dict[str, Any] = {}
+    if "base" in data:
+        base = str(data.pop("base"))
+        below = _read(folder / base if base.endswith((".yaml", ".yml")) else base)
+        below.pop("name", None)
+    task = data.get("task")
+    if isinstance(task, str) or (isinstance(task, Mapping) and ("base" in task or "task" not in below)):
+        below["task"] = to_dict(load_task(data.pop("task")))
     return overlay(ExperimentConfig, below, data)
 
 

@@ -25,7 +25,10 @@ def stages(out: str, minutes: float, experiment: str = EXPERIMENT) -> list[tuple
             f"Train: about {minutes:g} minutes",
             ["train", experiment, "--minutes", f"{minutes:g}", "--out", out, "--iterations", "100000"],
         ),
-        ("Film the walking robot", ["play", "RUN", "--viewer", "video", "--out", "RUN/walk.mp4", "--sheet", "RUN/walk.png"]),
+        (
+            "Film the walking robot",
+            ["play", "RUN", "--viewer", "video", "--out", "RUN/walk.mp4", "--sheet", "RUN/walk.png"],
+        ),
         ("Measure it", ["eval", "RUN", "--quick", "--json", "RUN/eval.json"]),
     ]
 

@@ -67,6 +67,18 @@ def command_parser(name: str) -> argparse.ArgumentParser:
     return parser
 
 
+def parse(name: str, words: Sequence[str]) -> argparse.Namespace:
+    """Parse the words after a sub-command; options and ``KEY=VALUE`` may come in any order.
+
+    Raises:
+        SystemExit: wrong words (code 2, after one line on stderr), or ``--help`` (code 0).
+    """
+    parser = command_parser(name)
+    if any(action.nargs == argparse.REMAINDER for action in parser._actions):
+        return parser.parse_args(words)
+    return parser.parse_intermixed_args(words)
+
+
 def _overview() -> str:
     width = max(map(len, COMMANDS))
     lines = "\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())
@@ -85,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = words[0]
     if name not in COMMANDS:
         return _fail(f"unknown command {name!r}.{nearest(name, COMMANDS)}", EXIT_USAGE)
-    args = command_parser(name).parse_args(words[1:])
+    args = parse(name, words[1:])
     try:
         choose_backend()
         return load_command(name).run(args)
@@ -113,6 +125,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str, code: int) -> int:
+    if code == EXIT_USAGE and os.environ.get("RANK", "0") != "0":
+        return code  # all processes of a torchrun see the same wrong input: one of them says so
     print(f"robolearn: error: {' '.join(message.split())}", file=sys.stderr)
     return code
 

@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import dataclasses
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,6 +142,7 @@ def _learn(
 ) -> int:
     from robolearn.logging.progress import RunProgress, Shown
     from robolearn.logging.run_log import RunLog
+    from robolearn.rl import CheckpointError
 
     shown = (
         Shown("reward", "train/mean_reward", ".2f"),
@@ -150,7 +152,9 @@ def _learn(
         Shown("fps", "time/fps", ",.0f"),
     )
     if not group.is_main:
-        runner.learn()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            runner.learn()
         return 0
     goal, limit = config.runner.iterations, config.runner.max_seconds
     title = f"{config.name}, seed {config.seed}"
@@ -167,6 +171,9 @@ def _learn(
 
         try:
             result = runner.learn(on_iteration=on_iteration)
+        except CheckpointError as error:
+            log.event(f"CheckpointError: {error}")
+            raise CommandError(_rescue(runner, error)) from error
         except KeyboardInterrupt:
             log.event("interrupted twice")
             raise CommandError(_resume_hint(folder, runner.iteration), EXIT_INTERRUPTED) from None
@@ -174,7 +181,8 @@ def _learn(
             log.event(f"{type(error).__name__}: {error}")
             raise
         log.event(f"end at iteration {result.iteration}, {result.checkpoint}")
-        log.draw()
+        with contextlib.suppress(OSError):
+            log.draw()
     return _summary(config, runner, result, folder)
 
 
@@ -192,6 +200,21 @@ def _warnings_to(progress: RunProgress, log: RunLog) -> Iterator[None]:
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         warnings.showwarning = show
         yield
+
+
+def _rescue(runner: OnPolicyRunner, error: Exception) -> str:
+    """Save what was learned where there is still room, and say where that is."""
+    from robolearn.rl import CheckpointError
+
+    if runner.group.size > 1:
+        return str(error)
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="robolearn-"))
+        path = folder / f"checkpoint_{runner.iteration:06d}.pt"
+        runner.save(path)
+    except (CheckpointError, OSError):
+        return str(error)
+    return f"{error}; what was learned is safe in {path} instead"
 
 
 def _resume_hint(folder: Path, iteration: int) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -41,16 +43,26 @@ class RunLog:
     def __exit__(self, *_: object) -> None:
         """Close the event file."""
         if self._writer is not None:
-            self._writer.close()
+            with contextlib.suppress(OSError):
+                self._writer.close()
 
     def write(self, iteration: int, metrics: Mapping[str, float]) -> None:
-        """Log the metrics of one iteration; redraw the curves now and then."""
-        self._csv.write(iteration, metrics)
-        if self._writer is not None:
-            for name, value in metrics.items():
-                self._writer.add_scalar(name, value, iteration)
-        if time.monotonic() >= self._next_drawing:
-            self.draw()
+        """Log the metrics of one iteration; redraw the curves now and then.
+
+        A full disk costs the log, not the training: it is a warning, and writing is tried again at the next iteration.
+        """
+        try:
+            self._csv.write(iteration, metrics)
+            if self._writer is not None:
+                for name, value in metrics.items():
+                    self._writer.add_scalar(name, value, iteration)
+            if time.monotonic() >= self._next_drawing:
+                self.draw()
+        except OSError as error:
+            reason = f"{error.strerror or error} ({error.filename or self.folder})"
+            warnings.warn(
+                f"the metrics of iteration {iteration} are not logged: {reason}", RuntimeWarning, stacklevel=2
+            )
 
     def draw(self) -> Path | None:
         """Draw ``curves.png``; return its path, or None while there is nothing to draw."""
@@ -60,5 +72,5 @@ class RunLog:
 
     def event(self, text: str) -> None:
         """Add a line with the time to ``log.txt``."""
-        with (self.folder / LOG).open("a", encoding="utf-8") as file:
+        with contextlib.suppress(OSError), (self.folder / LOG).open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
