@@ -54,6 +54,7 @@ class Scene:
         joint_qpos: (J,) index of each joint in ``qpos``.
         joint_qvel: (J,) index of each joint in ``qvel``.
         base_body: body id of the floating base.
+        foot_clearance: m, height of the lowest foot's reference point above the ground at the start pose.
         ground_geom: geom id of the floor or height field; its friction holds for every contact with it.
         foot_position: columns of ``sensordata`` with the feet's positions in the world, 3 each.
         foot_velocity: columns with their linear velocities in the world, 3 each.
@@ -68,6 +69,7 @@ class Scene:
     joint_qpos: np.ndarray
     joint_qvel: np.ndarray
     base_body: int
+    foot_clearance: float
     ground_geom: int
     foot_position: slice
     foot_velocity: slice
@@ -86,12 +88,17 @@ def build_scene(robot: Robot, terrain: Terrain, physics: PhysicsConfig) -> Scene
     spec.compiler.discardvisual = True
     model = spec.compile()
     joints = [model.joint(name).id for name in robot.joints]
+    start = mujoco.MjData(model)
+    start.qpos[:3] = 0, 0, robot.base_height
+    start.qpos[model.jnt_qposadr[joints]] = robot.default_pose
+    mujoco.mj_forward(model, start)
     return Scene(
         model=model,
         display_model=lambda: _make_spec(robot, terrain, physics)[0].compile(),
         joint_qpos=model.jnt_qposadr[joints].copy(),
         joint_qvel=model.jnt_dofadr[joints].copy(),
         base_body=model.body(robot.base).id,
+        foot_clearance=float(start.sensordata[columns["foot_position"]][2::3].min()),
         ground_geom=model.geom(terrain.geom_name).id,
         **columns,
     )

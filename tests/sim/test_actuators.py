@@ -83,6 +83,15 @@ def test_motor_brakes_with_full_torque_at_speed(build):
     assert torch.allclose(build(type="dc_motor").torque(row(-100), row(0), row(SPEED)), row(-EFFORT))
 
 
+def test_dry_friction_opposes_motion_and_saturates(build):
+    actuators = build(2)
+    actuators.friction[1] = 0.4
+    for speed, share in ((0.0, 0.0), (0.2, 0.76159), (5.0, 1.0), (-5.0, -1.0)):
+        torque = actuators.friction_torque(row(speed, 2))
+        assert torch.equal(torque[0], row(0)[0])
+        assert torch.allclose(torque[1], row(0.4 * share)[0], atol=1e-5)
+
+
 def test_inputs_are_left_alone(build):
     target, position, velocity = row(1), row(0.5), row(0.2)
     for kind in ("pd", "dc_motor"):

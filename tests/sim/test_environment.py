@@ -207,6 +207,20 @@ def test_rewards_use_the_state_reached_and_the_command_that_held(make_env):
         assert torch.allclose(result.costs[:, 1], error.sqrt(), atol=1e-6)
 
 
+def test_joint_friction_takes_torque_away_but_no_power(make_env):
+    """The joint feels the motor's torque less the friction; the motor's power is that of its own torque."""
+    env = make_env({"randomization": {"joint_friction": {"range": [0.3, 0.3]}}}, num_envs=1)
+    rows = recorded_physics(env)
+    env.step(actions_of(env, 0))
+    goal = env._default_pose + actions_of(env, 0).double() * env._action_scale
+    power = 0.0
+    for ctrl, q, dq in rows:
+        motor = env.actuators.kp * (goal - q) - env.actuators.kd * dq
+        assert torch.allclose(ctrl, motor - 0.3 * torch.tanh(dq / 0.2), atol=1e-6)
+        power += float((motor * dq).abs().sum()) / 4
+    assert float(env.state.power[0]) == pytest.approx(power, rel=1e-5)
+
+
 # ends of episodes
 
 
@@ -273,3 +287,17 @@ def test_staggered_episodes_end_at_different_times(make_env):
     assert env.state.episode_step.unique().numel() > 15
     together = make_env({"episode_s": 1.0}, num_envs=4)
     assert together.state.episode_step.tolist() == [0] * 4
+
+
+def test_no_episode_begins_with_a_foot_in_the_ground(make_env, quiet):
+    """Legs drawn longer than the default pose's raise the robot; shorter ones leave it where it is."""
+    task = quiet({"randomization": {"initial_joints": {"scale": [0.5, 1.5]}}})
+    env = make_env(task, num_envs=200)
+    lowest = env.state.foot_position[..., 2].amin(1)
+    radius = 0.02
+    assert lowest.min() > radius - 1e-5
+    lifted = env.state.base_height > env.robot.base_height + 1e-5
+    assert 20 < lifted.sum() < 180
+    assert torch.allclose(lowest[lifted], torch.tensor(radius), atol=1e-5)
+    env.step(torch.zeros(200, 12))
+    assert env.state.base_linear_velocity[:, 2].max() < 0.3

@@ -149,7 +149,7 @@ def test_joint_friction(draw):
 
 
 def test_joint_friction_slows_a_joint_down_by_its_torque(make_env):
-    """In free fall, with motors off: 0.3 N m against 0.5 N m of friction only creeps; without friction the leg swings."""
+    """In free fall, with motors off, 0.3 N m against 0.5 N m of friction only creeps; without it the leg swings."""
     env = make_env(
         {"randomization": {"joint_friction": {"range": [0.5, 0.5]}, "initial_base": {"height": [5.0, 5.0]}}}, num_envs=2
     )
