@@ -24,10 +24,6 @@ class VelocityCommandConfig:
         resample_s: seconds between draws.
         standing: share of draws that ask to stand still.
         deadband: planar commands below this speed (m/s) become zero.
-        fast_share: share of environments whose vx range grows as they learn.
-        fast_limit: m/s, the largest vx of those.
-        fast_step: m/s per growth, when the mean linear tracking reward of the others passes ``fast_threshold``.
-        fast_threshold: share of the maximum tracking reward.
     """
 
     vx: Range = (-1.0, 1.0)
@@ -37,18 +33,14 @@ class VelocityCommandConfig:
     resample_s: float = 10.0
     standing: float = 0.05
     deadband: float = 0.2
-    fast_share: float = 0.0
-    fast_limit: float = 2.0
-    fast_step: float = 0.2
-    fast_threshold: float = 0.8
 
     def __post_init__(self) -> None:
         for name in ("vx", "vy", "yaw_rate"):
             low, high = getattr(self, name)
             if low > high:
                 raise ValueError(f"{name} must be an ordered pair, got [{low}, {high}]")
-        if self.resample_s <= 0 or not 0 <= self.standing <= 1 or not 0 <= self.fast_share <= 1:
-            raise ValueError("resample_s must be > 0; standing and fast_share between 0 and 1")
+        if self.resample_s <= 0 or not 0 <= self.standing <= 1:
+            raise ValueError("resample_s must be > 0 and standing between 0 and 1")
 
 
 class VelocityCommand:
@@ -64,8 +56,6 @@ class VelocityCommand:
         self._left = torch.zeros(n, dtype=torch.int64, device=device)
         self._heading = torch.zeros(n, device=device)
         self._standing = torch.zeros(n, dtype=torch.bool, device=device)
-        self._fast = torch.arange(n, device=device) < round(config.fast_share * n)
-        self.fast_vx = max(abs(config.vx[0]), abs(config.vx[1]))
         self.fixed: Tensor | None = None
 
     def fix(self, command: Tensor | None) -> None:
@@ -81,8 +71,6 @@ class VelocityCommand:
         low = torch.tensor([config.vx[0], config.vy[0], config.yaw_rate[0]], device=ids.device)
         high = torch.tensor([config.vx[1], config.vy[1], config.yaw_rate[1]], device=ids.device)
         command = low + u[:, :3] * (high - low)
-        if config.fast_share > 0:
-            command[:, 0] = torch.where(self._fast[ids], (2 * u[:, 0] - 1) * self.fast_vx, command[:, 0])
         command[:, :2] *= (command[:, :2].norm(dim=1, keepdim=True) >= config.deadband).float()
         self._standing[ids] = u[:, 3] < config.standing
         command[self._standing[ids]] = 0
@@ -108,18 +96,12 @@ class VelocityCommand:
             rate = rate.clamp(*config.yaw_rate).masked_fill(self._standing, 0.0)
             self._state.command[:, 2] = rate
 
-    def widen(self, tracking: float) -> None:
-        """Let the fast environments go faster when ``tracking`` (share of the maximum reward) is good."""
-        if self.config.fast_share > 0 and tracking > self.config.fast_threshold:
-            self.fast_vx = min(self.fast_vx + self.config.fast_step, self.config.fast_limit)
-
     def state_dict(self) -> dict[str, Tensor]:
         """Everything that spans steps."""
         return {
             "left": self._left,
             "heading": self._heading,
             "standing": self._standing,
-            "fast_vx": torch.tensor(self.fast_vx, dtype=torch.float64),
         }
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
@@ -127,4 +109,3 @@ class VelocityCommand:
         self._left.copy_(state["left"])
         self._heading.copy_(state["heading"])
         self._standing.copy_(state["standing"])
-        self.fast_vx = float(state["fast_vx"])
