@@ -11,11 +11,6 @@ from sim.robots import list_robots, load_robot
 from sim.tasks import list_tasks, load_task, reward
 
 
-@pytest.fixture(autouse=True)
-def _forget_new_terms(monkeypatch):
-    monkeypatch.setattr(reward, "_terms", dict(reward._terms))
-
-
 def write(path, text):
     path.write_text(text, encoding="utf-8")
     return path

@@ -24,4 +24,4 @@ def test_within_the_limits_nothing_is_violated(state):
 
 
 def test_every_cost_is_worked_out_here():
-    assert set(CASES) == set(cost)
+    assert set(CASES) == {name for name in cost if cost.get(name).__module__.startswith("sim.")}
