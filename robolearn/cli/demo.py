@@ -27,7 +27,7 @@ def stages(out: str, minutes: float, experiment: str = EXPERIMENT) -> list[tuple
         ),
         (
             "Film the walking robot",
-            ["play", "RUN", "--viewer", "video", "--out", "RUN/walk.mp4", "--sheet", "RUN/walk.png"],
+            ["play", "RUN", "--out", "RUN/walk.mp4", "--sheet", "RUN/walk.png"],
         ),
         ("Measure it", ["eval", "RUN", "--quick", "--json", "RUN/eval.json"]),
     ]

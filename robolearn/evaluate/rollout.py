@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 GRAVITY = 9.81  # m/s^2
 SETTLE_S = 1.0  # s at the start of an episode that do not count: the robot has to get up to speed
+FALLEN = math.cos(math.radians(60.0))  # a base that leans further counts as fallen, whatever touches the ground
 MOVING = 0.2  # m/s, commanded speed from which a cost of transport is meaningful
 
 
@@ -62,7 +64,7 @@ class Trace:
         velocity: (T, N, 3) vx, vy of the base in its own frame (m/s) and its yaw rate (rad/s).
         power: (T, N) W, mechanical power sum |tau dq|.
         action_rate: (T, N) mean over joints of |a_t - a_(t-1)|.
-        fell: (N,) bool, a termination (not the time limit) ended the episode.
+        fell: (N,) bool, a termination (not the time limit) ended the episode, or the base leant over 60 degrees.
         invalid: (N,) bool, the simulation itself failed.
         mass: kg, nominal mass of the robot.
     """
@@ -122,10 +124,12 @@ def rollout(
         result = env.step(actions)
         obs = result.obs
         player.forget(result.final_ids)
-        fell |= alive & result.terminated
-        invalid |= alive & ~result.valid
-        alive = alive & ~(result.terminated | result.truncated | ~result.valid)
         s = env.state
+        ended = result.terminated | result.truncated | ~result.valid
+        toppled = (s.projected_gravity[:, 2] > -FALLEN) & ~ended  # where it ended, the state is the next episode's
+        fell |= alive & (result.terminated | toppled)
+        invalid |= alive & ~result.valid
+        alive = alive & ~(ended | toppled)
         alive_rows.append(alive)
         rows["command"].append(command)
         rows["velocity"].append(planar_velocity(env))

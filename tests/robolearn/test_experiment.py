@@ -56,7 +56,8 @@ def test_overrides_reach_every_level():
 
 def test_null_removes_an_entry_of_a_table_and_sets_an_optional_field():
     config = compose(
-        "a1_velocity_flat", overrides=["task.rewards.orientation=null", "ppo.value_clip=null", "task.disturbances.push="]
+        "a1_velocity_flat",
+        overrides=["task.rewards.orientation=null", "ppo.value_clip=null", "task.disturbances.push="],
     )
     assert "orientation" not in config.task.rewards
     assert config.ppo.value_clip is None
@@ -135,12 +136,18 @@ def test_settings_that_do_not_fit_the_roll_out_are_refused():
         make_runner(config, make_env(config))
 
 
-_weights = st.dictionaries(st.sampled_from(["orientation", "action_rate", "base_height"]), st.floats(-10, 10), max_size=3)
+_weights = st.dictionaries(
+    st.sampled_from(["orientation", "action_rate", "base_height"]), st.floats(-10, 10), max_size=3
+)
 
 
 @settings(max_examples=12)
 @given(
-    st.integers(0, 2**31), st.floats(1e-6, 1.0), st.none() | st.floats(0.01, 10), _weights, st.sampled_from(list_tasks())
+    st.integers(0, 2**31),
+    st.floats(1e-6, 1.0),
+    st.none() | st.floats(0.01, 10),
+    _weights,
+    st.sampled_from(list_tasks()),
 )
 def test_round_trip_and_hash_of_resolved_configurations(seed, rate, clip, weights, task):
     overrides = [f"seed={seed}", f"ppo.learning_rate={rate!r}", f"ppo.value_clip={'null' if clip is None else clip}"]

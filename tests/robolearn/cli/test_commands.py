@@ -120,7 +120,10 @@ def test_a_policy_of_another_task_is_refused(trained, tmp_path, capsys):
     text = (trained / "config.yaml").read_text().replace("    history: 1\n", "    history: 2\n")
     (other / "config.yaml").write_text(text)
     assert main(["play", str(other), "--viewer", "video", "--threads", "1"]) == 2
-    assert "the policy maps 45 observations to 12 actions, but this robot and task have 90 and 12" in capsys.readouterr().err
+    assert (
+        "the policy maps 45 observations to 12 actions, but this robot and task have 90 and 12"
+        in capsys.readouterr().err
+    )
 
 
 def test_an_unknown_video_type_is_one_line(trained, capsys):
@@ -142,7 +145,19 @@ def test_eval_prints_and_writes_figures(trained, tmp_path, capsys):
 
 def test_eval_writes_a_report_that_can_be_played(trained, tmp_path, capsys):
     folder = tmp_path / "release"
-    words = ["--seeds", "1", "--num-envs", "2", "--seconds", "1.2", "--impulses", "none", "--threads", "1", "--no-video"]
+    words = [
+        "--seeds",
+        "1",
+        "--num-envs",
+        "2",
+        "--seconds",
+        "1.2",
+        "--impulses",
+        "none",
+        "--threads",
+        "1",
+        "--no-video",
+    ]
     assert main(["eval", str(trained), *words, "--report", str(folder)]) == 0
     assert {path.name for path in folder.iterdir()} == {
         "README.md", "report.json", "policy.pt", "config.yaml", "meta.json", "metrics.csv", "curves.png", "tracking.png"

@@ -158,7 +158,16 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_resume(tmp_path):
 
 
 def test_two_processes_learn_together_and_write_one_run(tmp_path):
-    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "robolearn.cli.main", "train"]
+    words = [
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "robolearn.cli.main",
+        "train",
+    ]
     process = _start([*words, "a1_velocity_flat", *TINY, "--iterations=2", f"--out={tmp_path}"])
     output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
