@@ -56,6 +56,8 @@ class VelocityCommand:
         self._left = torch.zeros(n, dtype=torch.int64, device=device)
         self._heading = torch.zeros(n, device=device)
         self._standing = torch.zeros(n, dtype=torch.bool, device=device)
+        ranges = torch.tensor([config.vx, config.vy, config.yaw_rate], device=device)
+        self._low, self._span = ranges[:, 0], ranges[:, 1] - ranges[:, 0]
         self.fixed: Tensor | None = None
 
     def fix(self, command: Tensor | None) -> None:
@@ -68,9 +70,7 @@ class VelocityCommand:
         """Draw new commands for environments (M,)."""
         config, m = self.config, len(ids)
         u = torch.rand(m, 4, generator=self._generator, device=ids.device)
-        low = torch.tensor([config.vx[0], config.vy[0], config.yaw_rate[0]], device=ids.device)
-        high = torch.tensor([config.vx[1], config.vy[1], config.yaw_rate[1]], device=ids.device)
-        command = low + u[:, :3] * (high - low)
+        command = self._low + u[:, :3] * self._span
         command[:, :2] *= (command[:, :2].norm(dim=1, keepdim=True) >= config.deadband).float()
         self._standing[ids] = u[:, 3] < config.standing
         command[self._standing[ids]] = 0

@@ -271,14 +271,23 @@ class TaskEnv:
         self._commanded[ids] = 0
 
     def _place(self, ids: Tensor) -> None:
-        """Raise the robots (M,) whose drawn pose would begin with a foot in the ground, and read their state."""
+        """Read the state of robots (M,), and raise those whose drawn pose would begin with a foot in the ground.
+
+        What rises is corrected by hand: on Warp, a second ``forward`` costs as much as a physics step of everyone.
+        """
+        s = self.state
         self.engine.forward(ids)
-        self.state.refresh(ids)
-        feet = self.state.foot_position[ids]
+        s.refresh(ids)
+        feet = s.foot_position[ids]
         depth = self.scene.foot_clearance + self.terrain.heights_at(feet[..., :2]) - feet[..., 2]
-        self._qpos[ids, 2] += depth.amax(1).clamp(min=0).to(self._qpos.dtype)
-        self.engine.forward(ids)
-        self.state.refresh(ids)
+        rise = depth.amax(1).clamp(min=0)
+        self._qpos[ids, 2] += rise.to(self._qpos.dtype)
+        s.base_position[ids, 2] += rise
+        s.base_height[ids] += rise
+        s.foot_position[ids, :, 2] += rise.unsqueeze(1)
+        unloaded = (rise > 0).unsqueeze(1)
+        s.foot_force[ids] = s.foot_force[ids].masked_fill(unloaded, 0)
+        s.foot_contact[ids] &= ~unloaded
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of everything that the future depends on: simulator, buffers, curricula, random state."""

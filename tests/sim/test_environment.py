@@ -299,5 +299,15 @@ def test_no_episode_begins_with_a_foot_in_the_ground(make_env, quiet):
     lifted = env.state.base_height > env.robot.base_height + 1e-5
     assert 20 < lifted.sum() < 180
     assert torch.allclose(lowest[lifted], torch.tensor(radius), atol=1e-5)
+    assert torch.allclose(env.state.base_position[:, 2], env.engine.field("qpos")[:, 2].float(), atol=1e-6)
+    before = env.state.state_dict()["foot_force"].clone()
+    assert (before[lifted] == 0).all()
+    i = int(lifted.nonzero()[0])
+    data = mujoco.MjData(env.scene.model)
+    data.qpos[:] = env.engine.field("qpos")[i].numpy()
+    env.engine.step()
+    mujoco.mj_step(env.scene.model, data)
+    assert np.allclose(env.engine.field("qpos")[i], data.qpos, atol=1e-6)  # the physics starts from the raised robot
+    env.reset()
     env.step(torch.zeros(200, 12))
     assert env.state.base_linear_velocity[:, 2].max() < 0.3
