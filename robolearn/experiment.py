@@ -198,6 +198,7 @@ def make_runner(
     if config.ppo.minibatches > samples:
         raise ConfigError(f"ppo.minibatches: {config.ppo.minibatches} is more than the {samples} samples of a roll-out")
     seed_everything(config.seed)
+    env.dump_folder = folder
     policy = ActorCritic(env.obs_dims, env.num_actions, 0, config.network).to(env.device)
     seed = config.seed + SEED_STEP * group.rank
     try:

@@ -19,6 +19,7 @@ COMMANDS = {
     "train": "train a policy for a task on a robot",
     "play": "watch a trained policy: viewer window, browser, or video",
     "eval": "measure a trained policy; with --report, write its complete report",
+    "replay": "run a divergence dump again and say where it breaks",
     "bench": "run the speed benchmarks",
     "config": "show the resolved configuration of an experiment, or explain its fields",
 }
