@@ -140,7 +140,7 @@ class MujocoWarpEngine(Engine):
             try:
                 self._model = mjw.put_model(model, batch_sizes=sizes)
                 self._data = mjw.make_data(model, nworld=num_envs, nconmax=nconmax, njmax=njmax)
-            except (NotImplementedError, ValueError) as error:
+            except (RuntimeError, ValueError) as error:  # unsupported features come as one of these
                 raise ConfigError(f"engine 'warp' cannot run this model: {error}") from error
             self._counts = wp.zeros(2, dtype=wp.int64)
             self._seen = wp.zeros(1, dtype=wp.int32)
