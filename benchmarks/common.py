@@ -216,7 +216,9 @@ def finish(report: Report, options: argparse.Namespace) -> int:
 
 def results_table(reports: Sequence[Mapping[str, Any]]) -> str:
     """Return reports, as read from JSON, as Markdown: ratios first, then further rows, then machines."""
-    ratios, details, machines = [], [], {}
+    ratios: list[dict[str, Any]] = []
+    details: list[str] = []
+    machines: dict[str, int] = {}
     for report in reports:
         key = json.dumps({name: value for name, value in report["machine"].items() if name != "load"})
         number = machines.setdefault(key, len(machines) + 1)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from common import Report, finish, parse, parser, take_turns
+from common import Report, Turn, finish, parse, parser, take_turns
 from physics import RandomActions, RawPhysics, Recorder, make_env
 
 from sim.environment import TaskEnv
@@ -47,13 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         work = steps * env.task.physics.decimation * count
         run = partial(stepping, env, actions, steps)
         names = (f"environment ({count})", f"raw physics ({count})")
-        turns = dict(
-            zip(
-                names,
-                (partial(recorder.timed, run, work), lambda raw=raw, kept=recorder: raw.speed(kept.rows)),
-                strict=True,
-            )
-        )
+        turns: dict[str, Turn] = {
+            names[0]: partial(recorder.timed, run, work),
+            names[1]: lambda raw=raw, kept=recorder: raw.speed(kept.rows),  # type: ignore[misc]
+        }
         take_turns(turns, 1)
         report.speeds |= take_turns(turns, rounds)
         report.compare(*names, AIM)

@@ -35,10 +35,11 @@ def linears(module: nn.Module) -> list[nn.Linear]:
 
 
 @torch.no_grad()
-def copy_weights(policy: ActorCritic, actor: Sequence[nn.Linear], critic: Sequence[nn.Linear]) -> None:
+def copy_weights(policy: ActorCritic, actor: Sequence[nn.Module], critic: Sequence[nn.Module]) -> None:
     """Give other networks the weights of ours."""
     for source, target in ((policy.actor, actor), (policy.critic, critic)):
         for ours, theirs in zip(linears(source), target, strict=True):
+            assert isinstance(theirs, nn.Linear)
             theirs.weight.copy_(ours.weight)
             theirs.bias.copy_(ours.bias)
 

@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     opened: list[VecEnv] = []
     for kind, maker in makers.items():
         for count in counts:
-            workers = [partial(maker, args.robot, args.task) for _ in range(count)]
+            workers: list[Callable[[], gymnasium.Env]] = [partial(maker, args.robot, args.task) for _ in range(count)]
             opened.append(SubprocVecEnv(workers, start_method="spawn"))
             turns[f"SB3, {count} processes, {kind}"] = sb3_turn(opened[-1], samples, args.seed, args.threads)
     opened.append(SB3VecEnv(args.robot, args.task, args.num_envs, threads=args.threads, stagger=True))
