@@ -92,6 +92,10 @@ def compose(
             f"task {source!r} needs a robot: add --robot with one of {', '.join(list_robots())}, or a path"
         )
     data["robot"] = _robot_path(data["robot"])
+    if (
+        robot is not None and load_robot(data["robot"]).mirror is None
+    ):  # settings made for another robot must not stop it
+        data = overlay(ExperimentConfig, data, {"ppo": {"symmetry": "none"}})
     if "task" not in data:
         raise ConfigError(f"{source}: names no task; valid: {', '.join(list_tasks())}, or the path of a task file")
     data.setdefault("name", f"{Path(str(data['robot'])).stem}_{data['task']['name']}")

@@ -34,7 +34,7 @@ def stages(out: str, minutes: float, experiment: str = EXPERIMENT) -> list[tuple
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the stages; a stage that fails is reported and the ones that can still run do. Returns the worst exit code."""
+    """Run the stages, also after one of them failed where that makes sense; return the worst exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", default="runs/demo", help="folder of the demo's runs")
     parser.add_argument("--minutes", type=float, default=4.0, help="minutes of training")

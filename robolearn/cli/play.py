@@ -121,19 +121,20 @@ def film(
     view = video.View(width=args.width // 2 * 2, height=args.width * 9 // 32 * 2)
     if path.suffix == ".gif":
         view = dataclasses.replace(view, fps=12)
+    step = video.stride(recorded, view)
+    fps = 1 / (step * recorded.dt)
     kept: list[Any] = []
     every = max(1, len(recorded.qpos) // 8)
 
     def images() -> video.Images:
-        shown = max(1, round(1 / (view.fps * recorded.dt)))
         for i, image in enumerate(video.frames(env.scene.display_model(), recorded, view)):
-            if args.sheet and i * shown // every >= len(kept):
+            if args.sheet and i * step // every >= len(kept):
                 kept.append(image)
             yield image
 
-    count = video.write_video(path, images(), view.fps)
+    count = video.write_video(path, images(), fps)
     fell = f", {recorded.falls} falls" if recorded.falls else ""
-    print(f"{path}: {count / view.fps:.1f} s of video{fell}")
+    print(f"{path}: {count / fps:.1f} s of video{fell}")
     if args.sheet:
         video.contact_sheet(kept[:8], args.sheet)
         print(args.sheet)

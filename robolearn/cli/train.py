@@ -83,6 +83,7 @@ def _train(args: argparse.Namespace) -> int:
                 )
         folder = _share_folder(group, args, config, resumed, runner.iteration)
         runner.folder = folder / "checkpoints"
+        env.dump_folder = runner.folder if group.is_main else None
         if group.is_main:
             size = f"{env.num_envs} environments" + (f" x {group.size} processes" if group.size > 1 else "")
             place_text = placed.env.device if placed.env.engine == "warp" else f"{placed.env.threads} CPU threads"

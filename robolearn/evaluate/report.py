@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 VELOCITY_CHANGES = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)  # m/s; times the mass they give the impulses of the pushes
 WALKING = 0.8  # share of the maximum tracking reward from which a policy counts as walking
+WINDOW = 10  # iterations over which that is averaged
 _AXES = (("forward velocity, m/s", "vx"), ("sideways velocity, m/s", "vy"), ("yaw rate, rad/s", "yaw rate"))
 
 
@@ -136,7 +137,9 @@ def evaluate(
 
 
 def time_to_walk(table: dict[str, Array], share: float = WALKING) -> tuple[float, int] | None:
-    """Return training seconds and environment steps until the mean of both tracking rewards first reached ``share``.
+    """Return training seconds and environment steps until the robot walked.
+
+    It walks when the mean of both tracking rewards, over the last ``WINDOW`` iterations, first reaches ``share``.
 
     Args:
         table: the metrics of a run, as ``read_csv`` gives them.
@@ -149,10 +152,13 @@ def time_to_walk(table: dict[str, Array], share: float = WALKING) -> tuple[float
     if any(name not in table for name in names):
         return None
     linear, yaw, collect, update = (table[name] for name in names)
-    reached = np.nonzero((linear + yaw) / 2 >= share)[0]
+    if len(linear) < WINDOW:
+        return None
+    means = np.convolve((linear + yaw) / 2, np.full(WINDOW, 1 / WINDOW), "valid")
+    reached = np.nonzero(means >= share)[0]
     if not reached.size:
         return None
-    first = int(reached[0])
+    first = int(reached[0]) + WINDOW - 1
     seconds = float(np.nansum(collect[: first + 1]) + np.nansum(update[: first + 1]))
     return seconds, int(table["train/total_steps"][first])
 
@@ -313,7 +319,8 @@ def _markdown(data: dict[str, Any], evaluation: Evaluation, curves: str | None, 
         lines.append(f"- wall time {clock(training['wall_s'])}")
     if training["time_to_walk_s"] is not None:
         lines.append(
-            f"- walking (both tracking rewards, mean >= {WALKING:.0%}) after {clock(training['time_to_walk_s'])} and "
+            f"- walking (mean of both tracking rewards >= {WALKING:.0%} over {WINDOW} iterations) after "
+            f"{clock(training['time_to_walk_s'])} and "
             f"{training['steps_to_walk']:,} steps"
         )
     lines += [f"- machine: {_machine_text(training['machine'])}"]

@@ -32,7 +32,7 @@ class View:
 
     Attributes:
         width, height: size of the image in pixels, both even.
-        fps: frames per second of the video; the nearest whole number of rows per frame is taken.
+        fps: wanted frames per second; a frame shows every ``stride``-th row, so the video gets the nearest possible.
         distance: m from the base to the camera.
         azimuth, elevation: degrees; the direction the camera looks in.
         lag: s, time constant with which the camera follows.
@@ -63,6 +63,11 @@ def smooth_track(positions: NDArray[np.float64], dt: float, lag: float) -> NDArr
     return result
 
 
+def stride(film: Film, view: View) -> int:
+    """Return how many rows of a film one frame stands for; the video has ``1 / (stride * film.dt)`` frames per second."""
+    return max(1, round(1 / (view.fps * film.dt)))
+
+
 def frames(model: mujoco.MjModel, film: Film, view: View | None = None) -> Images:
     """Draw a film; yields (height, width, 3) images.
 
@@ -78,7 +83,7 @@ def frames(model: mujoco.MjModel, film: Film, view: View | None = None) -> Image
     model = copy.deepcopy(model)
     model.vis.quality.shadowsize, model.vis.quality.offsamples = 2048, 4
     data = mujoco.MjData(model)
-    stride = max(1, round(1 / (view.fps * film.dt)))
+    step = stride(film, view)
     look_at = smooth_track(film.qpos[:, :3], film.dt, view.lag)
     renderer = open_renderer(model, view.width, view.height)
     option = mujoco.MjvOption()
@@ -87,7 +92,7 @@ def frames(model: mujoco.MjModel, film: Film, view: View | None = None) -> Image
     camera.distance, camera.azimuth, camera.elevation = view.distance, view.azimuth, view.elevation
     try:
         renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
-        for t in range(0, len(film.qpos), stride):
+        for t in range(0, len(film.qpos), step):
             data.qpos[:] = film.qpos[t]
             mujoco.mj_forward(model, data)
             camera.lookat[:] = look_at[t]
@@ -98,7 +103,7 @@ def frames(model: mujoco.MjModel, film: Film, view: View | None = None) -> Image
         renderer.close()
 
 
-def write_video(path: str | Path, images: Images, fps: int = 25) -> int:
+def write_video(path: str | Path, images: Images, fps: float = 25.0) -> int:
     """Write images to an H.264 ``.mp4`` or a ``.gif``; return how many there were.
 
     Raises:

@@ -179,3 +179,14 @@ def test_overlay_of_a_dataclass_keeps_null():
     assert result["ppo"]["value_clip"] is None
     assert "orientation" not in result["task"]["rewards"]
     assert "orientation" in data["task"]["rewards"], "the base must not change"
+
+
+def test_a_robot_without_mirror_symmetry_trains_without_mirrored_data(monkeypatch):
+    from types import SimpleNamespace
+
+    from robolearn import experiment
+
+    symmetric = compose("velocity_flat", robot="go2")
+    monkeypatch.setattr(experiment, "load_robot", lambda name: SimpleNamespace(mirror=None))
+    assert compose("velocity_flat", robot="go2").ppo == dataclasses.replace(symmetric.ppo, symmetry="none")
+    assert compose("velocity_flat", "go2", ["ppo.symmetry=loss"]).ppo.symmetry == "loss", "an explicit wish holds"

@@ -27,8 +27,13 @@ def table(linear, yaw):
 
 
 def test_time_to_walk_is_the_time_of_the_first_row_at_the_goal():
-    assert time_to_walk(table([0.5, 0.7, 0.85, 0.6], [0.5, 0.89, 0.75, 1.0])) == (9.0, 3000)
-    assert time_to_walk(table([0.79, 0.7], [0.79, 0.8])) is None
+    # The mean of ten rows passes 0.8 when eight of them are at 0.9 and two at 0.5: 0.82.
+    linear = [0.5] * 5 + [0.9] * 20
+    assert time_to_walk(table(linear, linear)) == (3.0 * 13, 13_000)
+    mixed = time_to_walk(table([0.7] * 12, [0.95] * 12))
+    assert mixed == (30.0, 10_000), "the two rewards are averaged"
+    assert time_to_walk(table([0.79] * 30, [0.79] * 30)) is None
+    assert time_to_walk(table([0.9] * 9, [0.9] * 9)) is None, "too short to tell"
     assert time_to_walk({}) is None
 
 
@@ -72,8 +77,8 @@ def test_the_report_holds_figures_pictures_and_provenance(evaluation, tmp_path):
     meta["starts"][0]["wall_s"] = 250.0
     write_meta(folder, meta)
     log = CsvLog(folder / "metrics.csv")
-    for i in range(1, 5):
-        log.write(i, {name: float(column[i - 1]) for name, column in table([0.5, 0.7, 0.85, 0.9], [0.8] * 4).items()})
+    for i in range(12):
+        log.write(i + 1, {name: float(column[i]) for name, column in table([0.85] * 12, [0.9] * 12).items()})
     checkpoint = checkpoint_path(folder / "checkpoints", 4)
     state = {"policy": {"spec": 1}, "meta": {"experiment": {}}, "counters": {"iteration": 4}, "processes": [1, 2, 3]}
     write_checkpoint(checkpoint, state)
@@ -84,7 +89,7 @@ def test_the_report_holds_figures_pictures_and_provenance(evaluation, tmp_path):
         "| planar velocity error (RMS) | 0.200 m/s | 0.150 to 0.250 |",
         "| 12.5 | 1.00 | 0.75 | 0.53 to 0.89 | 20 |",
         "wall time 4:10",
-        "after 0:09 and 3,000 steps",
+        "after 0:30 and 10,000 steps",
         "`robolearn train a1_velocity_flat`",
         "[walk.mp4](walk.mp4)",
         "![learning curves](curves.png)",
@@ -93,6 +98,6 @@ def test_the_report_holds_figures_pictures_and_provenance(evaluation, tmp_path):
     slim = read_checkpoint(target / "policy.pt")
     assert slim["policy"] == {"spec": 1} and "processes" not in slim
     data = json.loads((target / "report.json").read_text())
-    assert data["training"]["time_to_walk_s"] == 9.0 and data["training"]["steps"] == 4000
+    assert data["training"]["time_to_walk_s"] == 30.0 and data["training"]["steps"] == 12_000
     assert data["evaluation"]["metrics"]["survival"]["count"] == 40
     assert compose(target / "config.yaml") == config
