@@ -64,7 +64,7 @@ def smooth_track(positions: NDArray[np.float64], dt: float, lag: float) -> NDArr
 
 
 def stride(film: Film, view: View) -> int:
-    """Return how many rows of a film one frame stands for; the video has ``1 / (stride * film.dt)`` frames per second."""
+    """Return how many rows of a film one frame stands for: ``1 / (stride * film.dt)`` frames make a second."""
     return max(1, round(1 / (view.fps * film.dt)))
 
 
@@ -160,15 +160,15 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def _add_panel(image: NDArray[np.uint8], film: Film, t: int) -> NDArray[np.uint8]:
-    """Write title, time, command and velocity into the lower left corner."""
+    """Write title, time, command and velocity into the upper left corner."""
     height = image.shape[0]
-    size = max(11, height // 34)
+    size = max(9, height // 36)
     font, line, pad = _font(size), round(1.45 * size), size
     picture = Image.fromarray(image)
     draw = ImageDraw.Draw(picture, "RGBA")
     columns = (0, 4.6 * size, 10.2 * size)
     box_width, box_height = round(columns[2] + 7.2 * size), 5 * line + pad
-    left, top = pad, height - box_height - pad
+    left, top = pad, pad
     draw.rounded_rectangle((left, top, left + box_width, top + box_height), radius=size // 2, fill=_PANEL)
     x, y = left + pad * 0.8, top + pad * 0.5
     draw.text((x, y), f"{film.title}   {t * film.dt:4.1f} s", font=font, fill=_INK)
