@@ -76,8 +76,8 @@ def measure(robot: str, task: str, num_envs: int, device: str, seed: int, steps:
     speeds = take_turns(turns, rounds)
     row: dict[str, object] = {"robot": Path(robot).stem, "environments": num_envs}
     row |= {f"{name}, steps/s": f"{statistics.median(values):,.0f}" for name, values in speeds.items()}
-    used = torch.cuda.max_memory_allocated(device) if device.startswith("cuda") else 0
-    row |= {"faults": str(env.engine.diagnostics()), "torch memory, MiB": round(used / 2**20)}
+    free, total = torch.cuda.mem_get_info(device) if device.startswith("cuda") else (0, 0)
+    row |= {"faults": str(env.engine.diagnostics()), "GPU memory, MiB": round((total - free) / 2**20)}
     env.close()
     return row
 
