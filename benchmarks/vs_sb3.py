@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.add_argument("--processes", type=int, nargs="+", help="of SB3 (default: 1, 2 and 4 times the threads)")
     args = parse(options, arguments)
     if args.quick:
-        args.num_envs = 16
+        args.num_envs = 2
     counts = args.processes or ([1] if args.quick else [args.threads * k for k in (1, 2, 4)])
     rounds = args.rounds or (1 if args.quick else 5)
     iterations = 1 if args.quick else 8
