@@ -101,6 +101,7 @@ class RunProgress:
         self._title, self._total, self._shown, self._enabled = title, total, shown, enabled
         self._stream = stream if stream is not None else sys.stdout
         self._console = Console(file=self._stream, highlight=False)
+        self._limit = limit
         self._time = TimeLeft(total, start, time.monotonic(), limit)
         self._begin = time.monotonic()
         self._next_plain = 0.0
@@ -133,19 +134,23 @@ class RunProgress:
         now = time.monotonic()
         left = self._time.update(iteration, now)
         if self._live is not None:
-            status = f"{iteration}/{self._total}  {clock(left)} left"
+            status = f"{self._count(iteration)}  {clock(left)} left"
             self._bar.update(self._task, completed=self._time.share(iteration, now), status=status)
             self._live.update(Group(self._bar, Text("  " + self._numbers(metrics, "   "), style="cyan")))
         elif now >= self._next_plain or iteration >= self._total:
             self._next_plain = now + PLAIN_INTERVAL
             spent = clock(now - self._begin)
-            line = f"{iteration:>5}/{self._total}  {spent} spent, {clock(left)} left  {self._numbers(metrics, '  ')}"
+            line = f"{self._count(iteration):>9}  {spent} spent, {clock(left)} left  {self._numbers(metrics, '  ')}"
             print(line, file=self._stream, flush=True)
 
     def message(self, text: str) -> None:
         """Print one line above the live lines."""
         if self._enabled:
             self._console.print(text, markup=False, soft_wrap=True)
+
+    def _count(self, iteration: int) -> str:
+        """Iterations done and in all; with a time limit the latter means little."""
+        return f"{iteration}/{self._total}" if self._limit is None else f"iteration {iteration}"
 
     def _numbers(self, metrics: Mapping[str, float], gap: str) -> str:
         return gap.join(

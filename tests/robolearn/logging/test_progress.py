@@ -62,6 +62,13 @@ def test_without_a_terminal_plain_lines_are_written():
     assert "\x1b" not in stream.getvalue()
 
 
+def test_with_a_time_limit_the_number_of_iterations_is_not_promised():
+    stream = io.StringIO()
+    with RunProgress("run", 100_000, SHOWN, limit=60.0, stream=stream) as progress:
+        progress.update(7, {"fps": 5.0})
+    assert "iteration 7 " in stream.getvalue() and "100000" not in stream.getvalue()
+
+
 def test_a_missing_metric_is_left_out():
     stream = io.StringIO()
     with RunProgress("run", 1, SHOWN, stream=stream) as progress:
