@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sim.engines import Engine
 from sim.robots.robot import Robot
-from sim.rotations import rotation_matrix, yaw
+from sim.rotations import rotation_matrix
 from sim.scene import Scene
 from sim.terrain import Terrain
 
@@ -114,13 +114,13 @@ class RobotState:
         self.projected_gravity = -rotation[:, 2]
         self.base_linear_velocity = (qvel[:, 0:3].unsqueeze(1) @ rotation).squeeze(1)
         self.base_angular_velocity = qvel[:, 3:6]
-        self.heading = yaw(self.base_quat)
+        self.heading = torch.atan2(rotation[:, 1, 0], rotation[:, 0, 0])
         self.base_height = qpos[:, 2] - self.terrain.heights_at(qpos[:, 0:2])
         self.joint_position, self.joint_velocity = qpos[:, self.joint_q], qvel[:, self.joint_v]
         sensors, scene = self._sensors[rows].to(torch.float32, copy=True), self._scene
         self.foot_position = sensors[:, scene.foot_position].unflatten(1, (-1, 3))
         self.foot_velocity = sensors[:, scene.foot_velocity].unflatten(1, (-1, 3))
-        self.foot_force = sensors[:, scene.foot_force].unflatten(1, (-1, 3)).norm(dim=-1)
+        self.foot_force = _norms(sensors[:, scene.foot_force])
         self.foot_contact = self.foot_force > CONTACT_FORCE
         self.termination_contact = _touching(sensors[:, scene.termination_force]).any(1)
         self.undesired_contact = _touching(sensors[:, scene.undesired_force])
@@ -163,4 +163,9 @@ def _touching(forces: Tensor) -> Tensor:
     """(N, 3 B) forces to (N, B) bool."""
     if forces.shape[1] == 0:
         return torch.zeros(forces.shape[0], 0, dtype=torch.bool, device=forces.device)
-    return forces.unflatten(1, (-1, 3)).norm(dim=-1) > CONTACT_FORCE
+    return _norms(forces) > CONTACT_FORCE
+
+
+def _norms(vectors: Tensor) -> Tensor:
+    """(N, 3 B) vectors to (N, B) lengths; half the time of ``Tensor.norm``."""
+    return vectors.square().unflatten(1, (-1, 3)).sum(-1).sqrt()
