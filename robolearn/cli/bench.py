@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from robolearn.cli.main import CommandError
+from robolearn.cli.errors import CommandError
 from robolearn.config import unknown
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from robolearn.cli.main import EXIT_FAILURE, CommandError
+from robolearn.cli.errors import EXIT_FAILURE, CommandError
 from robolearn.config import ConfigError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from robolearn.cli.common import add_run_argument, add_threads_argument, clear_faults, place
-from robolearn.cli.main import EXIT_USAGE, CommandError
+from robolearn.cli.errors import EXIT_USAGE, CommandError
 from robolearn.config import ConfigError
 
 

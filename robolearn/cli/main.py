@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
+from robolearn.cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_USAGE, CommandError
 from robolearn.config import ConfigError, nearest
 from robolearn.evaluate.rendering import choose_backend
 from robolearn.version import __version__
@@ -23,16 +24,6 @@ COMMANDS = {
     "bench": "run the speed benchmarks",
     "config": "show the resolved configuration of an experiment, or explain its fields",
 }
-
-EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
-
-
-class CommandError(Exception):
-    """A fault that one line explains; ``code`` becomes the exit code."""
-
-    def __init__(self, message: str, code: int = EXIT_FAILURE) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class Command(Protocol):

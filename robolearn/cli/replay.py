@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 
-from robolearn.cli.main import CommandError
+from robolearn.cli.errors import CommandError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

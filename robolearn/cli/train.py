@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robolearn.cli.common import add_threads_argument, clear_faults, place
-from robolearn.cli.main import EXIT_INTERRUPTED, EXIT_USAGE, CommandError
+from robolearn.cli.errors import EXIT_INTERRUPTED, EXIT_USAGE, CommandError
 from robolearn.config import ConfigError, to_dict
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from robolearn.cli import main as main_module
-from robolearn.cli.main import COMMANDS, CommandError, command_parser, main
+from robolearn.cli.errors import CommandError
+from robolearn.cli.main import COMMANDS, command_parser, main
 from robolearn.config import ConfigError
 
 from .conftest import run_command
