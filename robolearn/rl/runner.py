@@ -7,7 +7,8 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -113,6 +114,17 @@ class _LogMeter:
                 values.setdefault(name, []).extend(column)
         finite = {name: [x for x in items if abs(x) < float("inf")] for name, items in values.items()}
         return {name: sum(items) / len(items) for name, items in finite.items() if items}
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Run torch on one thread: the tensors of a roll-out are small, and the simulator needs the cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class OnPolicyRunner:
@@ -257,6 +269,7 @@ class OnPolicyRunner:
         return time.perf_counter()
 
     @torch.no_grad()
+    @_one_thread()
     def collect(self) -> dict[str, float]:
         """Fill the storage with T steps in every environment and estimate the advantages; return metrics."""
         env, policy, storage = self.env, self.policy, self.storage
