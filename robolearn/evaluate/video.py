@@ -22,7 +22,7 @@ from robolearn.evaluate.rollout import Film
 Images = Iterator[NDArray[np.uint8]]
 COMMAND_COLOR = (255, 176, 32)
 VELOCITY_COLOR = (64, 196, 255)
-_INK, _PANEL = (240, 244, 248), (16, 22, 30, 170)
+_INK, _PANEL = (240, 244, 248), (16, 22, 30, 205)
 _ARROW_WIDTH, _ARROW_SCALE, _ARROW_LIFT = 0.015, 0.5, 0.25  # m, m per m/s, m above the base
 
 
