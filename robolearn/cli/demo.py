@@ -15,7 +15,7 @@ from pathlib import Path
 from robolearn.cli.main import main as robolearn
 from robolearn.logging.progress import clock
 
-EXPERIMENT = "a1_velocity_flat"
+EXPERIMENT = "a1_velocity_nominal"
 
 
 def stages(out: str, minutes: float, experiment: str = EXPERIMENT) -> list[tuple[str, list[str]]]:

@@ -90,8 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         return _fail(f"unknown command {name!r}.{nearest(name, COMMANDS)}", EXIT_USAGE)
     args = parse(name, words[1:])
-    # Threads of torch that wait for each other soon sleep instead of spinning: beside another busy process an update was
-    # measured 7 times slower with the default. It must be set before torch is imported.
+    # Threads of torch that wait for each other soon sleep instead of spinning: beside another busy process an update
+    # was measured 7 times slower with the default. It must be set before torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         choose_backend()

@@ -2,6 +2,7 @@
 
 import errno
 import importlib
+import os
 import subprocess
 import sys
 
@@ -103,6 +104,15 @@ def test_help_does_not_load_torch_or_mujoco():
     )
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_waiting_threads_sleep_unless_told_otherwise(monkeypatch, capsys):
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    assert main(["bench", "--list"]) == 0
+    assert os.environ["GOMP_SPINCOUNT"] == "7"
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    assert main(["bench", "--list"]) == 0
+    assert os.environ["GOMP_SPINCOUNT"] == "1000"
 
 
 @pytest.mark.parametrize(
