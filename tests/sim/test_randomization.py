@@ -30,7 +30,7 @@ def draw(make_env):
     return _draw
 
 
-def spans(values, low, high):
+def assert_spans(values, low, high):
     """Whether values fill the interval [low, high] about uniformly."""
     width = high - low
     assert values.min() >= low - 1e-9
@@ -57,7 +57,7 @@ def _spec_of(env):
 
 def test_friction(draw):
     env, values = draw("friction", lambda e: e.engine.expand("geom_friction")[:, e.scene.ground_geom], range=[0.2, 1.2])
-    spans(values[:, 0], 0.2, 1.2)
+    assert_spans(values[:, 0], 0.2, 1.2)
     nominal = torch.tensor(env.scene.model.geom_friction[env.scene.ground_geom])
     assert torch.equal(values[:, 1:], nominal[1:].expand(N, 2))  # torsion and rolling stay
     everything = env.engine.expand("geom_friction").clone()
@@ -86,7 +86,7 @@ def test_friction_decides_whether_the_robot_slides(make_env, a1):
 def test_payload(draw):
     env, mass = draw("payload", lambda e: e.engine.expand("body_mass")[:, e.scene.base_body], range=[-1.0, 2.0])
     model, base = env.scene.model, env.scene.base_body
-    spans(mass - model.body_mass[base], -1.0, 2.0)
+    assert_spans(mass - model.body_mass[base], -1.0, 2.0)
     inertia = env.engine.expand("body_inertia")[:, base]
     ratio = (mass / model.body_mass[base]).unsqueeze(1)
     assert torch.allclose(inertia, torch.tensor(model.body_inertia[base]) * ratio)
@@ -133,19 +133,19 @@ def test_center_of_mass(draw):
     )
     shift = place - torch.tensor(env.scene.model.body_ipos[env.scene.base_body])
     for axis in range(3):
-        spans(shift[:, axis], -0.05, 0.05)
+        assert_spans(shift[:, axis], -0.05, 0.05)
 
 
 def test_armature(draw):
     env, values = draw("armature", lambda e: e.engine.expand("dof_armature"), range=[0.8, 1.2])
     joints = env.scene.joint_qvel
-    spans(values[:, joints] / torch.tensor(env.scene.model.dof_armature[joints]), 0.8, 1.2)
+    assert_spans(values[:, joints] / torch.tensor(env.scene.model.dof_armature[joints]), 0.8, 1.2)
     assert (values[:, :6] == 0).all()  # the free base has none
 
 
 def test_joint_friction(draw):
     _, values = draw("joint_friction", lambda e: e.actuators.friction, range=[0.0, 0.4])
-    spans(values, 0.0, 0.4)
+    assert_spans(values, 0.0, 0.4)
 
 
 def test_joint_friction_slows_a_joint_down_by_its_torque(make_env):
@@ -166,15 +166,15 @@ def test_joint_friction_slows_a_joint_down_by_its_torque(make_env):
 
 def test_motor_strength(draw):
     _, values = draw("motor_strength", lambda e: e.actuators.strength, range=[0.9, 1.1])
-    spans(values, 0.9, 1.1)
+    assert_spans(values, 0.9, 1.1)
 
 
 def test_gains(draw):
     env, values = draw(
         "gains", lambda e: torch.stack((e.actuators.kp, e.actuators.kd), 1), kp=[0.9, 1.1], kd=[0.5, 0.7]
     )
-    spans(values[:, 0] / env.actuators.nominal_kp, 0.9, 1.1)
-    spans(values[:, 1] / env.actuators.nominal_kd, 0.5, 0.7)
+    assert_spans(values[:, 0] / env.actuators.nominal_kp, 0.9, 1.1)
+    assert_spans(values[:, 1] / env.actuators.nominal_kd, 0.5, 0.7)
 
 
 def test_gains_do_not_wander_from_draw_to_draw(make_env):
@@ -196,8 +196,8 @@ def test_initial_joints(draw):
         scale=[0.5, 1.5],
         velocity=[-0.3, 0.3],
     )
-    spans(values[:, :12] / env.state.default_pose, 0.5, 1.5)
-    spans(values[:, 12:], -0.3, 0.3)
+    assert_spans(values[:, :12] / env.state.default_pose, 0.5, 1.5)
+    assert_spans(values[:, 12:], -0.3, 0.3)
 
 
 def test_initial_joints_stay_within_the_limits(draw, a1):
@@ -219,12 +219,12 @@ def test_initial_base(draw):
         angular_velocity=[-0.6, 0.6],
     )
     s = env.state
-    spans(s.base_position[:, :2], -0.5, 0.5)
-    spans(s.base_position[:, 2] - env.robot.base_height, 0.1, 0.3)
-    spans(s.heading, -1.0, 1.0)
+    assert_spans(s.base_position[:, :2], -0.5, 0.5)
+    assert_spans(s.base_position[:, 2] - env.robot.base_height, 0.1, 0.3)
+    assert_spans(s.heading, -1.0, 1.0)
     qvel = env.engine.field("qvel")
-    spans(qvel[:, :3], -0.4, 0.4)
-    spans(qvel[:, 3:6], -0.6, 0.6)
+    assert_spans(qvel[:, :3], -0.4, 0.4)
+    assert_spans(qvel[:, 3:6], -0.6, 0.6)
     assert torch.allclose(s.projected_gravity, torch.tensor([0.0, 0, -1]).expand(N, 3), atol=1e-6)  # level
 
 
