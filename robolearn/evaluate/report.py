@@ -231,6 +231,7 @@ def write_report(folder: Path, found: Run, evaluation: Evaluation, command: str,
     meta = read_meta(folder)
     data = {
         "experiment": found.config.name,
+        "folder": folder.name if folder.is_absolute() else folder.as_posix(),
         "robot": found.config.robot,
         "task": found.config.task.name,
         "evaluation": {**evaluation.to_dict(), "command": command, "machine": machine()},
@@ -277,7 +278,7 @@ def _machine_text(where: dict[str, Any] | None) -> str:
 def _markdown(data: dict[str, Any], evaluation: Evaluation, curves: str | None, video: str | None) -> str:
     training, lines = data["training"], [f"# {data['experiment']}", ""]
     lines += [
-        f"Robot `{data['robot']}`, task `{data['task']}`. Play it: `robolearn play` and this folder.",
+        f"Robot `{data['robot']}`, task `{data['task']}`. Play it: `robolearn play {data['folder']}`.",
         "",
     ]
     if video:
@@ -285,7 +286,8 @@ def _markdown(data: dict[str, Any], evaluation: Evaluation, curves: str | None, 
     lines += ["## Walking", "", "| figure | mean | 95 % interval |", "|---|---|---|"]
     for name, value in evaluation.metrics.items():
         metric = METRICS[name]
-        lines.append(f"| {metric.label} | {value.value:.3f} {metric.unit} | {value.low:.3f} to {value.high:.3f} |")
+        mean = f"{value.value:.3f} {metric.unit}".strip()
+        lines.append(f"| {metric.label} | {mean} | {value.low:.3f} to {value.high:.3f} |")
     count = len(evaluation.seeds) * evaluation.num_envs
     lines += [
         "",

@@ -89,6 +89,7 @@ def test_the_report_holds_figures_pictures_and_provenance(evaluation, tmp_path):
         "| planar velocity error (RMS) | 0.200 m/s | 0.150 to 0.250 |",
         "| 12.5 | 1.00 | 0.75 | 0.53 to 0.89 | 20 |",
         "wall time 4:10",
+        "`robolearn play release`",
         "after 0:30 and 10,000 steps",
         "`robolearn train a1_velocity_flat`",
         "[walk.mp4](walk.mp4)",
