@@ -25,12 +25,6 @@ def projected_gravity(quat: Tensor) -> Tensor:
     return torch.stack((2 * (w * y - x * z), -2 * (y * z + w * x), 2 * (x * x + y * y) - 1), -1)
 
 
-def yaw(quat: Tensor) -> Tensor:
-    """Return the heading in rad, (...): the angle of the body's x axis in the horizontal plane."""
-    w, x, y, z = quat.unbind(-1)
-    return torch.atan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
-
-
 def yaw_quaternion(angle: Tensor) -> Tensor:
     """Return the quaternions (..., 4) of rotations about the vertical by ``angle`` rad."""
     half = 0.5 * angle

@@ -40,14 +40,6 @@ def test_projected_gravity_is_the_world_s_down_in_the_body_frame(quat):
     assert np.allclose(rotations.projected_gravity(torch.tensor(quat)), rotated(inverse, (0, 0, -1)), atol=1e-12)
 
 
-@given(quaternions())
-def test_yaw_is_the_heading_of_the_body_s_x_axis(quat):
-    x, y, _ = rotated(quat, (1, 0, 0))
-    assume(math.hypot(x, y) > 1e-3)  # pointing straight up, a body has no heading
-    difference = float(rotations.yaw(torch.tensor(quat))) - math.atan2(y, x)
-    assert abs(math.remainder(difference, 2 * math.pi)) < 1e-9
-
-
 @given(st.floats(-10, 10))
 def test_yaw_quaternion(angle):
     expected = np.zeros(4)
