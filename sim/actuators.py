@@ -15,7 +15,7 @@ from torch import Tensor
 from sim.robots.robot import Robot
 
 FRICTION_SPEED = 0.2
-"""rad/s at which randomised dry friction has risen to three quarters; far slower than any useful motion of a joint."""
+"""rad/s at which randomised dry friction reaches its full size; far slower than any useful motion of a joint."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Actuators:
     def friction_torque(self, velocity: Tensor) -> Tensor:
         """Return the torque (N, J) in N m that dry friction takes away at joint velocities (N, J) in rad/s.
 
-        ``friction * tanh(dq / FRICTION_SPEED)``: smooth, so that it needs no constraint of the simulator. As
-        constraints, the twelve joints of a quadruped cost a sixth of the physics.
+        ``friction * clamp(dq / FRICTION_SPEED, -1, 1)``: continuous, so that it needs no constraint of the simulator.
+        As constraints, the twelve joints of a quadruped cost a sixth of the physics.
         """
-        return torch.tanh(velocity / FRICTION_SPEED).mul_(self.friction)
+        return (velocity / FRICTION_SPEED).clamp_(-1.0, 1.0).mul_(self.friction)

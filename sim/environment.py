@@ -108,17 +108,21 @@ class TaskEnv:
         self._action_scale = (
             torch.tensor(robot.action_scale, device=self.device, dtype=self.engine.dtype) * task.actions.scale
         )
+        self._all = torch.arange(self.num_envs, device=self.device)
         self._target = self._default_pose.repeat(self.num_envs, 1)
         self._start_qpos = self._default_state()
         self._nominal = {
             name: torch.as_tensor(getattr(self.scene.model, name), device=self.device, dtype=self.engine.dtype)
             for name in self._terms.model_fields
         }
+        self._randomizable = Randomizable(
+            self.engine, self.scene, robot, self.actuators, self._nominal, self.generator, *self._start(self._all)
+        )
+        self._nothing = {name: torch.zeros(0, width, device=self.device) for name, width in self.obs_dims.items()}
         self._recorder = StateRecorder(self.engine, RECORDED_STEPS, task.physics.decimation)
         self.dump_folder: Path | None = None
         self._dumps = 0
         self._rubs = "joint_friction" in task.randomization
-        self._all = torch.arange(self.num_envs, device=self.device)
         self._start_xy = torch.zeros(self.num_envs, 2, device=self.device)
         self._commanded = torch.zeros(self.num_envs, device=self.device)
 
@@ -145,7 +149,7 @@ class TaskEnv:
 
         In this order: disturbances change; the physics runs, torques follow from the state at every physics step;
         rewards, costs and terminations are computed from the state reached and the command that held; commands move on;
-        observations are taken; episodes that ended give away their last observation and begin anew.
+        episodes that ended give away their last observation and begin anew; everyone's observations are taken.
 
         Raises:
             ValueError: ``actions`` has another shape.
@@ -169,16 +173,14 @@ class TaskEnv:
         truncated &= ~terminated
         self._commanded += s.command[:, :2].norm(dim=1) * self.step_dt
         self.commands.update()
-        observations = self.sensing.observe()
         ended = (terminated | truncated).nonzero().squeeze(1)
-        final = {name: value[ended] for name, value in observations.items()}
+        final = self._nothing
         if len(ended):
+            final = self.sensing.observe(ended)
             log |= self._learn_from(ended)
             self._restart(ended)
-            fresh = self.sensing.observe(ended)
-            observations = {name: value.index_copy(0, ended, fresh[name]) for name, value in observations.items()}
             reward, costs = reward.masked_fill(~valid, 0), costs.masked_fill(~valid.unsqueeze(1), 0)
-        return StepResult(observations, reward, costs, terminated, truncated, ended, final, valid, log)
+        return StepResult(self.sensing.observe(), reward, costs, terminated, truncated, ended, final, valid, log)
 
     def _simulate(self) -> None:
         """Run the physics of one control step; joint torques are computed anew at every physics step."""
@@ -215,7 +217,7 @@ class TaskEnv:
             bad = (~valid).nonzero().squeeze(1)
             self._dump(bad)
             self.engine.reset(bad)
-            self._qpos[bad] = self._start_state(bad)
+            self._qpos[bad], self._qvel[bad] = self._start(bad)
             self.engine.forward(bad)
             for tensor in (s.action, s.torque, s.power, s.joint_velocity):
                 tensor[bad] = 0
@@ -235,11 +237,11 @@ class TaskEnv:
         else:
             LOG.warning("%d environments had a state that is not finite; what came before is in %s", len(ids), path)
 
-    def _start_state(self, ids: Tensor) -> Tensor:
-        """(M, nq) generalised positions of the start pose on the ground of environments (M,)."""
+    def _start(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """(M, nq), (M, nv): the start pose on the ground of environments (M,), at rest."""
         qpos = self._start_qpos.repeat(len(ids), 1)
         qpos[:, :3] += self.curriculum.origins(ids).to(qpos)
-        return qpos
+        return qpos, torch.zeros(len(ids), self._qvel.shape[1], device=self.device, dtype=self.engine.dtype)
 
     def _learn_from(self, ended: Tensor) -> dict[str, float | Tensor]:
         """Move the curricula on, from the episodes that ended, and say where they stand."""
@@ -253,15 +255,13 @@ class TaskEnv:
     def _restart(self, ids: Tensor) -> None:
         """Begin new episodes in environments (M,): draw what is randomised, place the robots, read their state."""
         self.engine.reset(ids)
-        qpos = self._start_state(ids)
-        qvel = torch.zeros(len(ids), self._qvel.shape[1], device=self.device, dtype=self.engine.dtype)
-        drawn = Randomizable(
-            self.engine, self.scene, self.robot, self.actuators, self._nominal, self.generator, qpos, qvel
-        )
+        qpos, qvel = self._start(ids)
+        drawn = self._randomizable
+        drawn.qpos, drawn.qvel = qpos, qvel
         self._terms.randomize(drawn, ids)
-        self._qpos[ids] = drawn.qpos
-        self._qvel[ids] = drawn.qvel
-        self._target[ids] = drawn.qpos[:, drawn.joint_position_index]
+        self._qpos.index_copy_(0, ids, qpos)
+        self._qvel.index_copy_(0, ids, qvel)
+        self._target.index_copy_(0, ids, qpos[:, drawn.joint_position_index])
         self._place(ids)
         self.disturbances.reset(ids)
         self.commands.sample(ids)

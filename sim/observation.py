@@ -224,6 +224,7 @@ class ObservationGroup(nn.Module):
         self.frame_width = start
         self.width = start * config.history
         self._clips = bool(torch.isfinite(self.limit).any())
+        self._noisy, self._biased = _span(self.noise), _span(self.bias)
         self.noisy = bool(config.measured and self.noise.any())
         self.biased = bool(config.measured and self.bias.any())
 
@@ -255,13 +256,11 @@ class ObservationGroup(nn.Module):
 
     def sample_noise(self, num_envs: int, generator: torch.Generator | None) -> Tensor:
         """Draw uniform sensor noise in the terms' units, (num_envs, D)."""
-        sample = torch.rand(num_envs, self.frame_width, generator=generator, device=self.noise.device)
-        return sample.mul_(2).sub_(1).mul_(self.noise)
+        return _symmetric(self.noise, self._noisy, num_envs, generator)
 
     def sample_bias(self, num_envs: int, generator: torch.Generator | None) -> Tensor:
         """Draw the sensors' offsets of an episode, (num_envs, D)."""
-        sample = torch.rand(num_envs, self.frame_width, generator=generator, device=self.bias.device)
-        return sample.mul_(2).sub_(1).mul_(self.bias)
+        return _symmetric(self.bias, self._biased, num_envs, generator)
 
     def mirror(self, layout: Layout) -> SignedPermutation:
         """Return what left-right mirroring does to the group's observation (every frame of the history alike)."""
@@ -274,6 +273,18 @@ class ObservationGroup(nn.Module):
         frames = self.config.history
         full = [frame * self.frame_width + i for frame in range(frames) for i in index]
         return SignedPermutation(torch.tensor(full), torch.tensor(sign * frames)).to(self.scale.device)
+
+
+def _span(widths: Tensor) -> slice:
+    """Columns from the first to the last that is not zero."""
+    columns = widths.nonzero().flatten().tolist()
+    return slice(columns[0], columns[-1] + 1) if columns else slice(0, 0)
+
+
+def _symmetric(widths: Tensor, span: slice, num_envs: int, generator: torch.Generator | None) -> Tensor:
+    """Draw (num_envs, D) from U(-widths, widths); only within ``span``, since drawing is slow, and 0 elsewhere."""
+    sample = torch.empty(num_envs, span.stop - span.start, device=widths.device).uniform_(-1, 1, generator=generator)
+    return nn.functional.pad(sample.mul_(widths[span]), (span.start, len(widths) - span.stop))
 
 
 class ObservationPipeline(nn.Module):

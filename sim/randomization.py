@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 import torch
@@ -49,15 +50,25 @@ class Randomizable:
         sample = torch.rand(*shape, generator=self.generator, device=self.engine.device, dtype=self.engine.dtype)
         return sample.mul_(bounds[1] - bounds[0]).add_(bounds[0])
 
-    @property
+    @cached_property
     def joint_velocity_index(self) -> Tensor:
         """(J,) columns of the controlled joints in ``qvel``."""
         return torch.as_tensor(self.scene.joint_qvel, device=self.engine.device, dtype=torch.int64)
 
-    @property
+    @cached_property
     def joint_position_index(self) -> Tensor:
         """(J,) columns of the controlled joints in ``qpos``."""
         return torch.as_tensor(self.scene.joint_qpos, device=self.engine.device, dtype=torch.int64)
+
+    @cached_property
+    def default_pose(self) -> Tensor:
+        """(J,) rad, of the controlled joints."""
+        return torch.tensor(self.robot.default_pose, device=self.engine.device, dtype=self.engine.dtype)
+
+    @cached_property
+    def position_limit(self) -> Tensor:
+        """(J, 2) rad, of the controlled joints."""
+        return torch.tensor(self.robot.position_limit, device=self.engine.device, dtype=self.engine.dtype)
 
 
 randomization: Registry[Callable[..., None]] = Registry("randomization")
@@ -86,7 +97,7 @@ def friction(r: Randomizable, ids: Tensor, *, range: Range) -> None:
 def payload(r: Randomizable, ids: Tensor, *, range: Range) -> None:
     """Mass in kg added to the base; its inertia grows in proportion."""
     body, nominal = r.scene.base_body, r.nominal["body_mass"][r.scene.base_body]
-    mass = (nominal + r.uniform(range, len(ids))).clamp(min=0.1 * float(r.scene.model.body_mass[body]))
+    mass = (nominal + r.uniform(range, len(ids))).maximum(0.1 * nominal)
     r.engine.expand("body_mass")[ids, body] = mass
     r.engine.expand("body_inertia")[ids, body] = r.nominal["body_inertia"][body] * (mass / nominal).unsqueeze(1)
 
@@ -132,9 +143,8 @@ def gains(r: Randomizable, ids: Tensor, *, kp: Range = (1.0, 1.0), kd: Range = (
 def initial_joints(r: Randomizable, ids: Tensor, *, scale: Range = (1.0, 1.0), velocity: Range = (0.0, 0.0)) -> None:
     """Start pose as a factor on each default joint angle (within the limits), and start velocity in rad/s."""
     shape = (len(ids), len(r.robot.joints))
-    limits = torch.tensor(r.robot.position_limit, device=r.engine.device, dtype=r.engine.dtype)
-    pose = torch.tensor(r.robot.default_pose, device=r.engine.device, dtype=r.engine.dtype) * r.uniform(scale, *shape)
-    r.qpos[:, r.joint_position_index] = pose.clamp(limits[:, 0], limits[:, 1])
+    low, high = r.position_limit.unbind(1)
+    r.qpos[:, r.joint_position_index] = (r.default_pose * r.uniform(scale, *shape)).clamp(low, high)
     r.qvel[:, r.joint_velocity_index] = r.uniform(velocity, *shape)
 
 

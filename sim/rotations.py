@@ -2,27 +2,53 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
 
+@lru_cache(maxsize=8)
+def _matrix_table(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """(9, 16): the entries of a rotation matrix, row by row, as combinations of the products q_i q_j."""
+    w, x, y, z = range(4)
+    entries = (
+        ((w, w, 1), (x, x, 1), (y, y, -1), (z, z, -1)), ((x, y, 2), (w, z, -2)), ((x, z, 2), (w, y, 2)),
+        ((x, y, 2), (w, z, 2)), ((w, w, 1), (x, x, -1), (y, y, 1), (z, z, -1)), ((y, z, 2), (w, x, -2)),
+        ((x, z, 2), (w, y, -2)), ((y, z, 2), (w, x, 2)), ((w, w, 1), (x, x, -1), (y, y, -1), (z, z, 1)),
+    )  # fmt: skip
+    table = torch.zeros(9, 16, dtype=dtype)
+    for row, terms in enumerate(entries):
+        for i, j, factor in terms:
+            table[row, 4 * i + j] = factor
+    return table.to(device)
+
+
+@lru_cache(maxsize=8)
+def _gravity_table(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """(3, 16): the negative last row of the rotation matrix, likewise."""
+    return -_matrix_table(device, dtype)[6:]
+
+
+def _combine(table: Tensor, quat: Tensor) -> Tensor:
+    """(..., K): combinations (K, 16) of the products of a quaternion's entries.
+
+    A third of the time of the formulas written out. Every entry is contiguous meanwhile: an operation along a last axis
+    of length 3 or 4 is ten times slower.
+    """
+    entries = quat.reshape(-1, 4).t().contiguous()
+    products = (entries.unsqueeze(1) * entries).flatten(0, 1)
+    return (table @ products).t().reshape(*quat.shape[:-1], -1)
+
+
 def rotation_matrix(quat: Tensor) -> Tensor:
     """Return the (..., 3, 3) matrices that take body vectors to the world, for unit quaternions (..., 4)."""
-    w, x, y, z = quat.unbind(-1)
-    xx, yy, zz = x * x, y * y, z * z
-    xy, xz, yz, wx, wy, wz = x * y, x * z, y * z, w * x, w * y, w * z
-    rows = (
-        1 - 2 * (yy + zz), 2 * (xy - wz), 2 * (xz + wy),
-        2 * (xy + wz), 1 - 2 * (xx + zz), 2 * (yz - wx),
-        2 * (xz - wy), 2 * (yz + wx), 1 - 2 * (xx + yy),
-    )  # fmt: skip
-    return torch.stack(rows, -1).unflatten(-1, (3, 3))
+    return _combine(_matrix_table(quat.device, quat.dtype), quat).unflatten(-1, (3, 3))
 
 
 def projected_gravity(quat: Tensor) -> Tensor:
     """Return the direction of gravity in the body frame, (..., 3): the negative last row of the rotation matrix."""
-    w, x, y, z = quat.unbind(-1)
-    return torch.stack((2 * (w * y - x * z), -2 * (y * z + w * x), 2 * (x * x + y * y) - 1), -1)
+    return _combine(_gravity_table(quat.device, quat.dtype), quat)
 
 
 def yaw_quaternion(angle: Tensor) -> Tensor:

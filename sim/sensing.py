@@ -112,7 +112,8 @@ class Sensing:
                 disturbance = bias if disturbance is None else disturbance + bias
             signals = measured if group.config.measured else true
             observations[name], memory = group(signals, self._memory[name][rows], disturbance)
-            self._memory[name][rows] = memory  # copied: the observation, which is the caller's, shares memory's storage
+            if group.config.history > 1:  # copied: the observation, which is the caller's, shares memory's storage
+                self._memory[name][rows] = memory
         return observations
 
     def state_dict(self) -> dict[str, Tensor]:

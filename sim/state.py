@@ -59,6 +59,11 @@ class RobotState:
         self._scene = scene
         self._qpos, self._qvel = engine.field("qpos"), engine.field("qvel")
         self._sensors = engine.field("sensordata")
+        contacts = (scene.foot_force, scene.termination_force, scene.undesired_force)  # columns in one run
+        first, stop = contacts[0].start, contacts[-1].stop
+        self._contacts = slice(first, stop)
+        self._parts = [slice((columns.start - first) // 3, (columns.stop - first) // 3) for columns in contacts]
+        self._triples = torch.kron(torch.eye((stop - first) // 3), torch.ones(1, 3)).to(device)
         self.joint_q = _columns(scene.joint_qpos, device)
         self.joint_v = _columns(scene.joint_qvel, device)
 
@@ -97,18 +102,16 @@ class RobotState:
         whole = {name: getattr(self, name) for name in _READ}
         self._read(ids)
         for name, tensor in whole.items():
-            tensor[ids] = getattr(self, name)
-            setattr(self, name, tensor)
+            setattr(self, name, tensor.index_copy_(0, ids, getattr(self, name)))
         for tensor in (
             self.joint_acceleration, self.torque, self.power, self.foot_air_time, self.foot_last_air_time,
             self.foot_landed, self.action, self.previous_action, self.earlier_action, self.external_force,
             self.episode_step,
         ):  # fmt: skip
-            tensor[ids] = 0
+            tensor.index_fill_(0, ids, 0)
 
     def _read(self, rows: slice | Tensor) -> None:
-        # Copies: on a float32 engine these would be live views of the simulator, the last step's values moving along.
-        qpos, qvel = (tensor[rows].to(torch.float32, copy=True) for tensor in (self._qpos, self._qvel))
+        qpos, qvel, sensors = (_by_column(tensor[rows]) for tensor in (self._qpos, self._qvel, self._sensors))
         self.base_position, self.base_quat = qpos[:, 0:3], qpos[:, 3:7]
         rotation = self.base_rotation = rotation_matrix(self.base_quat)
         self.projected_gravity = -rotation[:, 2]
@@ -117,13 +120,15 @@ class RobotState:
         self.heading = torch.atan2(rotation[:, 1, 0], rotation[:, 0, 0])
         self.base_height = qpos[:, 2] - self.terrain.heights_at(qpos[:, 0:2])
         self.joint_position, self.joint_velocity = qpos[:, self.joint_q], qvel[:, self.joint_v]
-        sensors, scene = self._sensors[rows].to(torch.float32, copy=True), self._scene
+        scene = self._scene
         self.foot_position = sensors[:, scene.foot_position].unflatten(1, (-1, 3))
         self.foot_velocity = sensors[:, scene.foot_velocity].unflatten(1, (-1, 3))
-        self.foot_force = _norms(sensors[:, scene.foot_force])
-        self.foot_contact = self.foot_force > CONTACT_FORCE
-        self.termination_contact = _touching(sensors[:, scene.termination_force]).any(1)
-        self.undesired_contact = _touching(sensors[:, scene.undesired_force])
+        # The net force of every part at once: its square times a table of ones takes a fifth of summing three by three.
+        forces = (self._triples @ sensors.t()[self._contacts].square()).sqrt_().t()
+        touching = forces > CONTACT_FORCE
+        feet, fatal, undesired = self._parts
+        self.foot_force, self.foot_contact = forces[:, feet], touching[:, feet]
+        self.termination_contact, self.undesired_contact = touching[:, fatal].any(1), touching[:, undesired]
 
     def scan(self, grid: Tensor, rows: slice | Tensor = slice(None)) -> Tensor:
         """Ground height below the base's heading-aligned grid (P, 2) of points, relative to the base, (N, P) m.
@@ -150,6 +155,14 @@ def _is_state(name: str, value: object) -> bool:
     return isinstance(value, Tensor) and not name.startswith("_") and name not in constants
 
 
+def _by_column(rows: Tensor) -> Tensor:
+    """A float32 copy of (N, D), column after column in memory: terms compute with columns, N numbers at a time.
+
+    Always a copy: a view of a float32 engine would move along with the simulator, and the last step's values with it.
+    """
+    return rows.t().to(torch.float32, memory_format=torch.contiguous_format, copy=True).t()
+
+
 def _columns(index: object, device: torch.device) -> slice | Tensor:
     """A slice where the indices are consecutive (a view, no copy), an index tensor otherwise."""
     columns = torch.as_tensor(index, dtype=torch.int64)
@@ -157,15 +170,3 @@ def _columns(index: object, device: torch.device) -> slice | Tensor:
     if torch.equal(columns, torch.arange(first, first + len(columns))):
         return slice(first, first + len(columns))
     return columns.to(device)
-
-
-def _touching(forces: Tensor) -> Tensor:
-    """(N, 3 B) forces to (N, B) bool."""
-    if forces.shape[1] == 0:
-        return torch.zeros(forces.shape[0], 0, dtype=torch.bool, device=forces.device)
-    return _norms(forces) > CONTACT_FORCE
-
-
-def _norms(vectors: Tensor) -> Tensor:
-    """(N, 3 B) vectors to (N, B) lengths; half the time of ``Tensor.norm``."""
-    return vectors.square().unflatten(1, (-1, 3)).sum(-1).sqrt()

@@ -84,8 +84,10 @@ class PPOConfig:
         cost_gamma: discount of the costs; null means the same as ``gamma``.
         cost_lam: lambda of the costs; null means the same as ``lam``.
         learning_rate: step size of Adam at the start.
-        schedule: ``adaptive`` holds the divergence of each update near ``desired_kl``; ``fixed`` changes nothing.
-        desired_kl: target of the mean Kullback-Leibler divergence from the policy that collected the data.
+        schedule: ``adaptive`` holds the divergence of the updates near ``desired_kl``, changing the step size once
+            after each; ``fixed`` changes nothing.
+        desired_kl: target of the mean Kullback-Leibler divergence from the policy that collected the data, in the last
+            epoch of an update.
         lr_min: lower limit of the adaptive step size.
         lr_max: upper limit of the adaptive step size.
         max_grad_norm: limit of the gradient's norm, for the actor and for each critic on its own.

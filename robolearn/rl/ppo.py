@@ -177,6 +177,7 @@ class PPO:
         augmented = len(action_copies)
         skipped_before = optimizer.skipped.clone()
         total: Tensor | None = None
+        last_kl = torch.zeros((), device=self.optimizer.lr.device)  # sum over the minibatches of the last epoch
         names: list[str] = []
         steps = 0
         for index, sequences in self._minibatches(storage):
@@ -215,9 +216,8 @@ class PPO:
                 kl = (gaussian_kl(old_mean, old_log_std, mean[:count], log_std) * weight).mean()
                 optimizer.extras[0] = kl
                 self.group.average_(optimizer.buffer)
-                kl = optimizer.extras[0]
-                if config.schedule == "adaptive":
-                    optimizer.lr.copy_(adapt_lr(optimizer.lr, kl, config.desired_kl, config.lr_min, config.lr_max))
+                kl = optimizer.extras[0].clone()
+                last_kl = kl if steps % config.minibatches == 0 else last_kl + kl
                 norm = optimizer.step(config.max_grad_norm)
                 policy.limit_std()
                 if not names:
@@ -226,6 +226,9 @@ class PPO:
                 total = row if total is None else total + row
             steps += 1
         assert total is not None
+        if config.schedule == "adaptive":
+            last_kl = last_kl / config.minibatches
+            optimizer.lr.copy_(adapt_lr(optimizer.lr, last_kl, config.desired_kl, config.lr_min, config.lr_max))
         return self._metrics(storage, names, total / steps, optimizer.skipped - skipped_before, steps)
 
     def _weighted_advantages(self, storage: RolloutStorage) -> tuple[Tensor, Tensor]:

@@ -291,6 +291,8 @@ class OnPolicyRunner:
             logs.add(result.log)
             self._memory = decision.memory * (~self._starts).unsqueeze(-1) if policy.memory_size else decision.memory
             obs = result.obs
+        sums[0] += storage.rewards[..., 0].sum()
+        sums[1] += (~storage.valid).sum()
         storage.finish(policy.values(obs, self._memory), self.ppo.gammas, self.ppo.lams)
         self._obs = obs
         self.total_steps += storage.num_samples * self.group.size
@@ -301,12 +303,9 @@ class OnPolicyRunner:
         self._episode_return += result.reward
         self._episode_length += 1.0
         ended = result.terminated | result.truncated | ~result.valid
-        finished = (ended & result.valid).float()
-        sums[0] += result.reward.sum()
-        sums[1] += (~result.valid).sum()
-        sums[2] += (self._episode_return * finished).sum()
-        sums[3] += (self._episode_length * finished).sum()
-        sums[4] += finished.sum()
+        if result.final_ids.numel():
+            rows = torch.stack((self._episode_return, self._episode_length, torch.ones_like(self._episode_length)))
+            sums[2:5] += (rows * result.valid).index_select(1, result.final_ids).sum(1)
         if result.costs.shape[-1]:
             sums[5:] += result.costs.sum(0)
         self._episode_return.masked_fill_(ended, 0.0)

@@ -82,6 +82,25 @@ def test_step_size_follows_the_divergence(kl, expected):
     assert lr.item() == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(("share", "factor"), [(0.4, 1 / 1.5), (1.0, 1.0), (2.5, 1.5)])
+def test_the_last_epoch_decides_the_step_size_of_the_next_update(share, factor):
+    def update(**changes):
+        storage = finished()
+        ppo = make_ppo(storage, minibatches=1, learning_rate=5e-3, **changes)
+        with torch.no_grad():
+            storage.mean.copy_(ppo.policy.evaluate(*ppo.policy.normalize(storage.obs))[0])
+        old = Normal(storage.mean.clone(), ppo.policy.log_std.detach().exp())
+        ppo.update(storage)
+        return ppo, storage, old
+
+    once, storage, old = update(epochs=1, schedule="fixed")
+    with torch.no_grad():  # what the second epoch of two starts from
+        mean = once.policy.evaluate(*once.policy.normalize(storage.obs))[0]
+        divergence = kl_divergence(old, Normal(mean, once.policy.log_std.exp())).sum(-1).mean().item()
+    ppo, _, _ = update(epochs=2, desired_kl=share * divergence)
+    assert ppo.optimizer.lr.item() == pytest.approx(5e-3 * factor)
+
+
 def test_step_size_stays_between_its_limits():
     assert adapt_lr(torch.tensor(1e-2), torch.tensor(0.0), 0.01, 1e-5, 1e-2).item() == pytest.approx(1e-2)
     assert adapt_lr(torch.tensor(1.2e-5), torch.tensor(1.0), 0.01, 1e-5, 1e-2).item() == pytest.approx(1e-5)
