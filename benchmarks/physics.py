@@ -17,8 +17,11 @@ from sim.tasks import load_task
 
 
 def make_env(robot: str, task: str, num_envs: int, threads: int, seed: int) -> TaskEnv:
-    """Build an environment on the CPU, with torch on as many threads, and start it at staggered ages."""
-    torch.set_num_threads(threads)
+    """Build an environment on the CPU and start it at staggered ages.
+
+    Torch runs on one thread from here on, as the training loop has it while it collects.
+    """
+    torch.set_num_threads(1)
     env = TaskEnv(load_task(task), load_robot(robot), EnvConfig(num_envs, threads=threads), seed, stagger=True)
     env.reset()
     return env

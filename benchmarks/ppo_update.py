@@ -142,6 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args.num_envs, args.steps = 16, 4
     rounds = args.rounds or (2 if args.quick else 21)
     env = make_env(args.robot, args.task, args.num_envs, args.threads, args.seed)
+    torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     network = NetworkConfig(HIDDEN, HIDDEN, critic_group="policy", normalize=False)
     policy = ActorCritic(env.obs_dims, env.num_actions, 0, network)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+import torch
 from common import Report, finish, parse, parser, take_turns
 from physics import RawPhysics, Recorder, make_env
 
@@ -42,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rounds = args.rounds or (2 if args.quick else 15)
     env = make_env(args.robot, args.task, args.num_envs, args.threads, args.seed)
     recorder, raw = Recorder(env), RawPhysics(env)
+    torch.set_num_threads(args.threads)  # of the update
     runner = make_runner(env, args.seed)
     shares: list[float] = []
 

@@ -70,6 +70,7 @@ class Disturbances:
         n, device = state.num_envs, state.device
         self._push_left = torch.zeros(n, dtype=torch.int64, device=device)
         self._force_left = torch.zeros(n, dtype=torch.int64, device=device)
+        self._force = torch.zeros(n, 3, device=device)
         self.external = torch.zeros(n, 3, device=device)
         """(N, 3) N, world frame: a force added by somebody else (a disturber, a test), on top of the random one."""
 
@@ -83,6 +84,7 @@ class Disturbances:
         for column, (left, part) in enumerate(timers):
             if part is not None:
                 left[ids] = (phase[:, column] * self._steps(part.interval_s)).long() + 1
+        self._force[ids] = 0
         self.external[ids] = 0
         self._wrench[ids, :3] = 0
 
@@ -101,21 +103,28 @@ class Disturbances:
             self._force_left -= 1
             ended = self._force_left == self._steps(force.interval_s) - self._steps(force.duration_s)
             due = (self._force_left <= 0).nonzero().squeeze(1)
-            self._state.external_force.masked_fill_(ended.unsqueeze(1), 0.0)
+            self._force.masked_fill_(ended.unsqueeze(1), 0.0)
             if len(due):
                 unit = 2 * torch.rand(len(due), 3, generator=self._generator, device=due.device) - 1
                 drawn = unit * force.magnitude
                 drawn[:, 2] *= float(force.vertical)
-                self._state.external_force[due] = drawn
+                self._force[due] = drawn
                 self._force_left[due] = self._steps(force.interval_s)
-        self._wrench[:, :3] = self._state.external_force + self.external
+        total = self._state.external_force = self._force + self.external
+        self._wrench[:, :3] = total
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything that spans steps."""
-        return {"push_left": self._push_left, "force_left": self._force_left, "external": self.external}
+        return {
+            "push_left": self._push_left,
+            "force_left": self._force_left,
+            "force": self._force,
+            "external": self.external,
+        }
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Restore ``state_dict()``."""
         self._push_left.copy_(state["push_left"])
         self._force_left.copy_(state["force_left"])
+        self._force.copy_(state["force"])
         self.external.copy_(state["external"])

@@ -47,7 +47,7 @@ class RobotState:
         undesired_contact: (N, U) bool, for each part (body, or geom beside a foot) that should not touch the ground.
         action, previous_action, earlier_action: (N, J) the actions of this step and the two before.
         command: (N, C) what is asked of the robot.
-        external_force: (N, 3) N on the base, in the world.
+        external_force: (N, 3) N on the base, in the world, random and given ones together.
         episode_step: (N,) int64 control steps since the episode began.
     """
 

@@ -154,6 +154,19 @@ def test_an_external_force_adds_to_the_random_one(make_env):
         stand(env)
     gained = [momentum(env, i) - before[i] for i in range(2)]
     assert np.allclose(gained[0] - gained[1], [2.0, 0, 0], atol=0.04)
+    assert env.state.external_force[0].tolist() == [20.0, 0.0, 0.0]  # what a critic sees
+
+
+def test_the_state_holds_both_forces_together(make_env):
+    config = {"force": {"interval_s": 1.0, "duration_s": 1.0, "magnitude": 30.0}}
+    env = make_env({"disturbances": config})
+    env.disturbances._force_left[:] = 1
+    env.disturbances.update()
+    random = env.state.external_force.clone()
+    env.disturbances.external[:] = torch.tensor([1.0, 2.0, 3.0])
+    env.disturbances.update()
+    assert (random != 0).all()
+    assert torch.equal(env.state.external_force, random + torch.tensor([1.0, 2.0, 3.0]))
 
 
 @pytest.mark.parametrize(
