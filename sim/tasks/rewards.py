@@ -32,6 +32,12 @@ def linear_velocity_error(s: RobotState) -> Tensor:
 
 
 @reward
+def yaw_rate_error(s: RobotState) -> Tensor:
+    """Yaw-rate error |w_cmd - w_z|, rad/s; likewise."""
+    return (s.command[:, 2] - s.base_angular_velocity[:, 2]).abs()
+
+
+@reward
 def vertical_velocity(s: RobotState) -> Tensor:
     """Square of the base's vertical velocity, m^2/s^2."""
     return s.base_linear_velocity[:, 2].square()

@@ -12,6 +12,7 @@ CASES = {
     "track_linear_velocity": [({}, [exp(-1), exp(-1)]), ({"sigma": 0.5}, [exp(-0.5), exp(-0.5)])],
     "track_yaw_rate": [({}, [exp(-0.16 / 0.25), 1.0]), ({"sigma": 1.0}, [exp(-0.16), 1.0])],
     "linear_velocity_error": [({}, [0.5, 0.5])],
+    "yaw_rate_error": [({}, [0.4, 0.0])],
     "vertical_velocity": [({}, [0.04, 0.01])],
     "roll_pitch_rate": [({}, [5.0, 0.25])],
     "orientation": [({}, [0.36, 0.0])],
