@@ -1,0 +1,1 @@
+"""Robots behind one driver: vendor links, a simulated robot, a loopback fake, and fault injection. See docs/hardware.md."""

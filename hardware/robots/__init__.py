@@ -1,0 +1,1 @@
+"""Deployment files of the robots: limits, gains, rates and safety thresholds."""
