@@ -1,1 +1,1 @@
-"""Robots behind one driver: vendor links, a simulated robot, a loopback fake, and fault injection. See docs/hardware.md."""
+"""Robots behind one driver: links to drives, a simulated robot, a loopback fake, faults to inject, robot files."""
