@@ -35,6 +35,7 @@ class Reason(StrEnum):
     PREDICTED_TORQUE = "predicted_torque"
     FIRST_ACTION = "first_action"
     POSITION = "position"
+    POSITION_JUMP = "position_jump"
     VELOCITY = "velocity"
     TORQUE = "torque"
     TRACKING = "tracking"
@@ -45,6 +46,7 @@ class Reason(StrEnum):
     STATE_FROZEN = "state_frozen"
     TIME_BACKWARDS = "time_backwards"
     IMU_FROZEN = "imu_frozen"
+    JOINT_FROZEN = "joint_frozen"
     IMU_NOT_UNIT = "imu_not_unit"
     LOOP_STALLED = "loop_stalled"
     POLICY_DEADLINE = "policy_deadline"
@@ -80,6 +82,7 @@ CHECKS: dict[Reason, Judged] = {
     Reason.PREDICTED_TORQUE: Judged("ticks with the gains lowered to respect the effort limit", "ticks", "damping"),
     Reason.FIRST_ACTION: Judged("distance of a policy's first target from the held pose", "rad", "stand or damping"),
     Reason.POSITION: Judged("joint position beyond the hard range", "rad", "damping"),
+    Reason.POSITION_JUMP: Judged("joint moved faster between two readings than it can, as a share", "", "damping"),
     Reason.VELOCITY: Judged("joint velocity as a share of its limit", "", "damping"),
     Reason.TORQUE: Judged("measured joint torque as a share of its limit", "", "damping"),
     Reason.TRACKING: Judged("distance between commanded and measured joint position", "rad", "damping"),
@@ -89,7 +92,8 @@ CHECKS: dict[Reason, Judged] = {
     Reason.STATE_STALE: Judged("time since the last new robot state", "s", "damping"),
     Reason.STATE_FROZEN: Judged("time with readings that repeat their sequence number", "s", "damping"),
     Reason.TIME_BACKWARDS: Judged("time with a clock, stamp or sequence that does not go forward", "s", "damping"),
-    Reason.IMU_FROZEN: Judged("time with an unchanged IMU reading while joints move", "s", "damping"),
+    Reason.IMU_FROZEN: Judged("time with an unchanged IMU reading while the robot moves", "s", "damping"),
+    Reason.JOINT_FROZEN: Judged("time with an unchanged joint reading that reports motion", "s", "damping"),
     Reason.IMU_NOT_UNIT: Judged("time with an orientation that is no unit quaternion", "s", "damping"),
     Reason.LOOP_STALLED: Judged("time between two control ticks", "s", "damping"),
     Reason.POLICY_DEADLINE: Judged("time since the last policy output", "s", "damping"),

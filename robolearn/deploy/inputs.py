@@ -84,10 +84,8 @@ class PolicySetup:
             raise ConfigError(f"policy robot: made for {self.robot!r}, not for {where}")
         if self.joints != robot.joints:
             missing, extra = set(robot.joints) - set(self.joints), set(self.joints) - set(robot.joints)
-            what = (
-                f"missing {sorted(missing)}, unknown {sorted(extra)}" if missing or extra else "doubled or out of order"
-            )
-            raise ConfigError(f"policy joints: not those of {where}: {what}")
+            difference = f"missing {sorted(missing)}, unknown {sorted(extra)}" if missing or extra else "wrong order"
+            raise ConfigError(f"policy joints: not those of {where}: {difference}")
         if abs(self.dt - robot.policy_dt) > 1e-9:
             raise ConfigError(f"policy dt: {self.dt:g} s, but {where} runs policies at {robot.policy_dt:g} s")
         self._check_arrays()
@@ -112,6 +110,8 @@ class PolicySetup:
                 raise ConfigError(f"policy {name}: expected shape {shape}, got {value.shape}")
             if not np.isfinite(value).all():
                 raise ConfigError(f"policy {name}: must be finite, got {value}")
+        if not len(self.observation_low):
+            raise ConfigError("policy observation_low: empty; without training statistics nothing can be judged")
         if not 0 < self.action_clip < np.inf:
             raise ConfigError(f"policy action_clip: must be positive and finite, got {self.action_clip}")
         if (self.command_range[:, 0] > self.command_range[:, 1]).any():

@@ -1,4 +1,4 @@
-"""The deployment file of a robot: joints, limits, gains, rates and the safety section. Strict: a missing limit is refused."""
+"""The deployment file of a robot: joints, limits, gains, rates and checks. A limit that is missing is refused."""
 
 from __future__ import annotations
 
@@ -282,14 +282,12 @@ def _check_times(file: _Entries) -> None:
     ticks = file.control_hz * file.policy_dt
     if round(ticks) < 1 or abs(ticks - round(ticks)) > 1e-6:
         raise ConfigError(f"policy_dt: must be a whole number of control ticks (control_hz), got {ticks:g} ticks")
-    for name, limit in (
-        ("command_timeout", file.command_timeout),
-        ("safety.loop_stalled", file.safety.loop_stalled.limit),
-    ):
+    stalled = file.safety.loop_stalled.limit
+    for name, limit in (("command_timeout", file.command_timeout), ("safety.loop_stalled", stalled)):
         if limit * file.control_hz <= 1:
             raise ConfigError(f"{name}: {limit:g} s is not longer than one control tick ({1 / file.control_hz:g} s)")
-    if file.safety.loop_stalled.limit > file.command_timeout:
+    if stalled > file.command_timeout:
         raise ConfigError(
-            f"safety.loop_stalled: limit {file.safety.loop_stalled.limit:g} s is above command_timeout "
-            f"({file.command_timeout:g} s): the drives would brake before the controller knows"
+            f"safety.loop_stalled: limit {stalled:g} s is above command_timeout ({file.command_timeout:g} s): "
+            "the drives would brake before the controller knows"
         )

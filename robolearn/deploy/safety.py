@@ -1,4 +1,4 @@
-"""The ``safety`` section of a robot file: one entry per check, each with a mode and every threshold. Nothing has a default.
+"""The ``safety`` section of a robot file: one entry per check, with a mode and every threshold. No defaults.
 
 ``off`` does not judge, ``warn`` only reports, ``trip`` reacts. Debounce is how long, in seconds, a condition must hold.
 The names of the entries are the reason codes of ``robolearn.deploy.checks``.
@@ -100,7 +100,7 @@ class InARow:
 
 @dataclass(frozen=True)
 class Share:
-    """Warns at each occurrence and trips when more than ``count`` of the last ``window`` ticks or outputs are affected."""
+    """Warns at each occurrence; trips when more than ``count`` of the last ``window`` ticks or outputs are affected."""
 
     mode: CheckMode
     count: int
@@ -199,15 +199,16 @@ class Safety:
 
     Attributes:
         state_invalid, action_invalid, observation_invalid, command_invalid: not finite, or of the wrong size.
-        action_clip: ticks with the policy's action beyond its own clip.
+        action_clip: outputs of the policy with an action at its own clip.
         soft_range, rate_limit, predicted_torque: ticks in which the outgoing command had to be limited.
         first_action: rad.
         position: rad beyond the hard range.
         velocity, torque: share of the joint's limit.
+        position_jump: change of position over time between two readings, as a share of the velocity limit.
         tracking: rad between command and measurement.
         tilt, fall: rad between the base's z axis and the vertical.
         angular_rate: rad/s of the base.
-        state_stale, state_frozen, time_backwards, imu_frozen: policy periods.
+        state_stale, state_frozen, time_backwards, imu_frozen, joint_frozen: policy periods.
         imu_not_unit: ``limit`` is the deviation of the quaternion's norm from 1.
         loop_stalled: s between two control ticks.
         policy_deadline: ``limit`` is how late an output may be, in policy periods.
@@ -227,6 +228,7 @@ class Safety:
     predicted_torque: Share
     first_action: FirstAction
     position: Level
+    position_jump: Level
     velocity: PerMode
     torque: PerMode
     tracking: PerMode
@@ -237,6 +239,7 @@ class Safety:
     state_frozen: Age
     time_backwards: Age
     imu_frozen: Age
+    joint_frozen: Age
     imu_not_unit: Tolerance
     loop_stalled: Level
     policy_deadline: Late
