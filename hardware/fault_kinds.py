@@ -103,7 +103,7 @@ def no_state(plant: Plant) -> Change[RobotState]:
     return lambda reading, now: None
 
 
-@kind("state", "sequence", "state_frozen")
+@kind("state", "sequence", "time_backwards")
 def sequence_backwards(plant: Plant) -> Change[RobotState]:
     """Sequence numbers count down."""
     first: list[int] = []
@@ -111,13 +111,13 @@ def sequence_backwards(plant: Plant) -> Change[RobotState]:
     def change(reading: RobotState) -> RobotState:
         if not first:
             first.append(reading.sequence)
-        return replace(reading, sequence=2 * first[0] - reading.sequence - 1)
+        return replace(reading, sequence=2 * first[0] - reading.sequence - 2)
 
     return each(change)
 
 
 @kind("state", "stamp", "time_backwards state_stale")
-def stamp_backwards(plant: Plant, seconds: float = 0.01) -> Change[RobotState]:
+def stamp_backwards(plant: Plant, seconds: float = 0.05) -> Change[RobotState]:
     """Stamps jump back, then run backwards."""
     first: list[float] = []
 
@@ -163,7 +163,7 @@ def imu_axis_flipped(plant: Plant, axis: str = "y") -> Change[RobotState]:
 
 @kind("state", "position", "tracking")
 def position_bias(plant: Plant, joint: str | None = None, bias: float = 0.05, ramp: float = 1.0) -> Change[RobotState]:
-    """Joint positions drift away, to a constant error after ``ramp`` seconds."""
+    """Joint positions drift away, to a constant error after `ramp` seconds."""
     where, start = plant.where(joint), math.nan
 
     def change(reading: RobotState | None, now: float) -> RobotState | None:
