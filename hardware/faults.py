@@ -29,6 +29,7 @@ class Fault:
         start: s on the injector's clock.
         end: s, exclusive; infinite until cleared.
         parameters: of the kind, complete.
+        change: from a packet to what arrives instead.
     """
 
     kind: Kind

@@ -14,7 +14,8 @@ from link_fakes import robot_file, same
 
 from hardware.base import TRANSITIONS, Clock, JointCommand, Motor, RobotDriver, RobotState
 
-PAGE = (Path(__file__).parents[2] / "docs" / "hardware.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "hardware.md").read_text(encoding="utf-8")
 
 
 def block(kind, containing):
@@ -93,7 +94,7 @@ def test_the_diagram_shows_the_transitions_of_the_code():
 
 def test_files_that_the_page_names_exist():
     for name in re.findall(r"`(hardware/\w+\.py)`", PAGE):
-        assert (Path(__file__).parents[2] / name).is_file(), name
+        assert (ROOT / name).is_file(), name
 
 
 def test_only_the_simulated_robot_needs_a_simulator():
@@ -101,5 +102,5 @@ def test_only_the_simulated_robot_needs_a_simulator():
         "import sys, hardware.base, hardware.drive_thread, hardware.faults, hardware.loopback\n"
         "print(sorted({'mujoco', 'torch', 'rclpy', 'sim'} & set(sys.modules)))"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert result.stdout.strip() == "[]"
