@@ -74,6 +74,7 @@ class Monitor:
         self._result_time = self.clock.time
         late = self._robot.safety.policy_deadline.limit
         self._due = self.clock.time + (1.0 + late) * self._robot.policy_dt
+        self._late = False  # the output that is awaited was counted as missed
         self._command_age = math.inf
 
     def check(
@@ -109,9 +110,9 @@ class Monitor:
         command = None
         if mode is Mode.POLICY and self._policy is not None:
             command = self._judge_command(inputs, self._policy)
+            self._judge_deadline()
             if result is not None:
                 self._judge_result(result, self._policy, sent)
-            self._judge_deadline()
         lost = self._checks[Reason.COMMAND_LOST].level >= Reaction.RAMP_DOWN
         return Verdict(self._worst(), self._events, self._target, command, lost)
 
@@ -257,8 +258,9 @@ class Monitor:
         largest = float(np.abs(result.action).max())
         self._occur(Reason.ACTION_CLIP, largest >= policy.action_clip * _AT_CLIP, largest, policy.action_clip)
         self._judge_distribution(result.observation, policy)
-        if time <= self._due:
+        if not self._late:
             self._occur(Reason.POLICY_DEADLINE, False)
+        self._late = False
         self._due = time + (1.0 + safety.policy_deadline.limit) * policy.dt
         self._result_time = time
         target = np.array(result.joint_target, dtype=np.float64)
@@ -296,7 +298,8 @@ class Monitor:
         if self.clock.time > self._due:
             limit = (1.0 + self._robot.safety.policy_deadline.limit) * self._robot.policy_dt
             self._occur(Reason.POLICY_DEADLINE, True, self.clock.time - self._result_time, limit)
-            self._due = self.clock.time + self._robot.policy_dt
+            self._due += self._robot.policy_dt
+            self._late = True
 
     def _joint(self, reason: Reason, values: Array, limit: float) -> None:
         worst = int(values.argmax())

@@ -6,16 +6,17 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-from robolearn.config import ConfigError, load_yaml, nearest, parse, unknown
+from robolearn.config import ConfigError, convert, load_yaml, nearest, parse, unknown
 from robolearn.deploy.safety import Safety
 from robolearn.deploy.types import Array
 
 V = TypeVar("V")
 Range = tuple[float, float]
+PerJoint = Any  # a number or a mapping from name or pattern to number; told apart in ``_per_joint``
 FOLDER = Path(__file__).resolve().parents[2] / "hardware" / "robots"
 MIN_STAND_TIME = 2.0
 """s; a robot that gets up faster cannot be stopped by a person in time."""
@@ -52,15 +53,15 @@ class _Entries:
     joints: list[str]
     soft_range: dict[str, Range]
     hard_range: dict[str, Range]
-    velocity_limit: float | dict[str, float]
-    effort_limit: float | dict[str, float]
-    rate_limit: float | dict[str, float]
-    default_pose: float | dict[str, float]
-    stand_kp: float | dict[str, float]
-    stand_kd: float | dict[str, float]
-    damping_kd: float | dict[str, float]
-    kp_limit: float | dict[str, float]
-    kd_limit: float | dict[str, float]
+    velocity_limit: PerJoint
+    effort_limit: PerJoint
+    rate_limit: PerJoint
+    default_pose: PerJoint
+    stand_kp: PerJoint
+    stand_kd: PerJoint
+    damping_kd: PerJoint
+    kp_limit: PerJoint
+    kd_limit: PerJoint
     control_hz: float
     policy_dt: float
     stand: Stand
@@ -158,7 +159,7 @@ def robot_from_mapping(data: Mapping[str, object]) -> RobotFile:
     Raises:
         ConfigError: as ``load_robot_file``.
     """
-    file = parse(_Entries, data)
+    file = parse(_Entries, _read_off(data))
     joints = file.joints
     if not joints:
         raise ConfigError("joints: at least one is needed")
@@ -210,6 +211,18 @@ def robot_from_mapping(data: Mapping[str, object]) -> RobotFile:
     )
 
 
+def _read_off(data: Mapping[str, object]) -> dict[str, object]:
+    """Undo what YAML 1.1 makes of ``mode: off``: the boolean false."""
+    checks = data.get("safety")
+    if not isinstance(checks, Mapping):
+        return dict(data)
+    read = {
+        name: {**entry, "mode": "off"} if isinstance(entry, Mapping) and entry.get("mode") is False else entry
+        for name, entry in checks.items()
+    }
+    return {**data, "safety": read}
+
+
 def _lookup(values: Mapping[str, V], joints: Sequence[str], where: str) -> list[V]:
     """Return one value per joint. An exact name beats a pattern; two patterns for one joint are refused."""
     patterns = {}
@@ -237,11 +250,13 @@ def _frozen(values: Sequence[float]) -> Array:
     return array
 
 
-def _per_joint(value: float | dict[str, float], joints: Sequence[str], where: str) -> Array:
-    return _frozen(_lookup(value, joints, where) if isinstance(value, dict) else [value] * len(joints))
+def _per_joint(value: PerJoint, joints: Sequence[str], where: str) -> Array:
+    if isinstance(value, Mapping):
+        return _frozen(_lookup(convert(dict[str, float], value, where), joints, where))
+    return _frozen([convert(float, value, where)] * len(joints))
 
 
-def _positive(value: float | dict[str, float], joints: Sequence[str], where: str) -> Array:
+def _positive(value: PerJoint, joints: Sequence[str], where: str) -> Array:
     result = _per_joint(value, joints, where)
     for joint, number in zip(joints, result, strict=True):
         if number <= 0:
