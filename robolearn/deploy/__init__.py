@@ -1,1 +1,1 @@
-"""All that runs on a robot: policy contract, runtime, controller, safety monitor. Needs numpy, pyyaml and onnxruntime."""
+"""All that runs on a robot: policy contract, runtime, controller, monitor. Needs numpy, pyyaml and onnxruntime."""

@@ -1,4 +1,4 @@
-"""What passes between a robot's driver, the controller and the safety monitor. SI units; joints in the robot file's order."""
+"""What passes between driver, controller and safety monitor. SI units; joints in the order of the robot file."""
 
 from __future__ import annotations
 

@@ -1,0 +1,305 @@
+"""The policy contract: everything about a policy that its graph does not say by itself, in one versioned document.
+
+It travels inside the ONNX file. Every field is required: a loader that made up a default could move a robot wrongly.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from robolearn.config import ConfigError, parse, to_dict
+from robolearn.deploy.onnx_file import PolicyFileError
+
+KEY = "robolearn.contract"
+"""Metadata key of the document."""
+VERSION = 1
+OUTPUTS = ("joint_target", "action", "observation")
+"""Outputs of the graph beside the memory: (1, J) rad, (1, J) as the network gave it after clipping, (1, D)."""
+NEXT = "_next"
+"""Suffix of the output that holds the new value of a memory."""
+Vector = tuple[float, ...]
+
+
+def _need(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+@dataclass(frozen=True)
+class RobotPart:
+    """The robot that the policy was made for; J joints in the order of the policy.
+
+    Attributes:
+        name: name of the robot.
+        joints: (J,) joint names.
+        default_pose: (J,) rad.
+        kp: (J,) N m/rad, stiffness of the drives under the policy.
+        kd: (J,) N m s/rad, damping.
+        effort_limit: (J,) N m.
+        velocity_limit: (J,) rad/s.
+        position_limit: (J,) pairs (lower, upper), rad.
+    """
+
+    name: str
+    joints: tuple[str, ...]
+    default_pose: Vector
+    kp: Vector
+    kd: Vector
+    effort_limit: Vector
+    velocity_limit: Vector
+    position_limit: tuple[tuple[float, float], ...]
+
+    def __post_init__(self) -> None:
+        count = len(self.joints)
+        _need(count > 0 and len(set(self.joints)) == count, "joints must be named, each once")
+        for name in ("default_pose", "kp", "kd", "effort_limit", "velocity_limit", "position_limit"):
+            _need(len(getattr(self, name)) == count, f"{name} has {len(getattr(self, name))} values for {count} joints")
+        _need(min(self.kp) > 0 and min(self.kd) >= 0, "kp must be above 0 and kd not below 0")
+        _need(min(self.effort_limit) > 0 and min(self.velocity_limit) > 0, "effort and velocity limits must be above 0")
+        _need(all(low < high for low, high in self.position_limit), "every position limit must be (lower, upper)")
+
+
+@dataclass(frozen=True)
+class Action:
+    """From the network's output to joint targets: ``default_pose + scale * clip(output, -clip, clip)``.
+
+    Attributes:
+        scale: (J,) rad per unit of the output.
+        clip: limit of the output.
+    """
+
+    scale: Vector
+    clip: float
+
+    def __post_init__(self) -> None:
+        _need(self.clip > 0 and all(scale > 0 for scale in self.scale), "scale and clip must be above 0")
+
+
+@dataclass(frozen=True)
+class Signal:
+    """A raw input of the graph, shape (1, width).
+
+    Attributes:
+        width: number of values.
+        unit: their unit.
+        frame: frame or order in which they are given.
+    """
+
+    width: int
+    unit: str
+    frame: str
+
+    def __post_init__(self) -> None:
+        _need(self.width > 0, "width must be above 0")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """State between steps: an input of the graph, and the output of the same name with ``_next``.
+
+    Attributes:
+        shape: shape of the tensor.
+        initial: its values at the start, flattened.
+    """
+
+    shape: tuple[int, ...]
+    initial: Vector
+
+    def __post_init__(self) -> None:
+        _need(math.prod(self.shape) == len(self.initial), f"shape {self.shape} needs {math.prod(self.shape)} values")
+
+
+@dataclass(frozen=True)
+class ObservationTerm:
+    """One term of a frame: ``clip((value - offset) * scale)``.
+
+    Attributes:
+        name: name of the term.
+        signal: the raw signal it is read from.
+        width: number of values.
+        unit: unit of the values before scaling.
+        scale: factor of each value.
+        offset: subtracted from each value before.
+        clip: limit of the scaled values; null for none.
+    """
+
+    name: str
+    signal: str
+    width: int
+    unit: str
+    scale: Vector
+    offset: Vector
+    clip: float | None
+
+    def __post_init__(self) -> None:
+        _need(len(self.scale) == len(self.offset) == self.width > 0, "scale and offset need one value per column")
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What the policy saw in training-like roll-outs, per column of the observation, for alarms.
+
+    Attributes:
+        samples: number of observations.
+        mean: mean of each column.
+        std: standard deviation of each column.
+        low: smallest value of each column.
+        high: largest value of each column.
+    """
+
+    samples: int
+    mean: Vector
+    std: Vector
+    low: Vector
+    high: Vector
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the network reads: ``history`` frames, newest first, of the terms in order.
+
+    Attributes:
+        terms: terms of a frame.
+        history: number of frames.
+        statistics: of the whole observation.
+    """
+
+    terms: tuple[ObservationTerm, ...]
+    history: int
+    statistics: Statistics
+
+    @property
+    def width(self) -> int:
+        """D, columns of the observation."""
+        return self.history * sum(term.width for term in self.terms)
+
+    def __post_init__(self) -> None:
+        _need(self.history >= 1 and len(self.terms) > 0, "needs at least one term and one frame")
+        for name in ("mean", "std", "low", "high"):
+            count = len(getattr(self.statistics, name))
+            _need(count == self.width, f"statistics.{name} has {count} values for {self.width} columns")
+
+
+@dataclass(frozen=True)
+class CommandEntry:
+    """One number that the operator commands, with the range it was trained in.
+
+    Attributes:
+        name: what it is.
+        unit: its unit.
+        low: smallest value in training.
+        high: largest value in training.
+    """
+
+    name: str
+    unit: str
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        _need(self.low <= self.high, "low must not be above high")
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Inputs and the outputs that torch gave for them, flattened, to be computed again by whoever runs the graph."""
+
+    inputs: dict[str, Vector]
+    outputs: dict[str, Vector]
+
+
+@dataclass(frozen=True)
+class PolicyContract:
+    """The document.
+
+    Attributes:
+        format: names the kind of document.
+        version: of the format.
+        robot: the robot.
+        task: name of the task it was trained on.
+        control_dt: s between two evaluations of the graph.
+        action: from output to joint targets.
+        signals: raw inputs of the graph by name.
+        memory: inputs and outputs that carry state, by the input's name.
+        observation: what the network reads.
+        command: the columns of the signal ``command``.
+        golden: pairs to check a runtime with.
+        provenance: where it comes from: run, commit, versions, hash of the configuration, time.
+    """
+
+    format: Literal["robolearn.policy"]
+    version: Literal[1]
+    robot: RobotPart
+    task: str
+    control_dt: float
+    action: Action
+    signals: dict[str, Signal]
+    memory: dict[str, Memory]
+    observation: Observation
+    command: tuple[CommandEntry, ...]
+    golden: tuple[Golden, ...]
+    provenance: dict[str, str]
+
+    def __post_init__(self) -> None:
+        joints = len(self.robot.joints)
+        _need(0 < self.control_dt <= 1, "control_dt must be in (0, 1] s")
+        _need(len(self.action.scale) == joints, f"action.scale has {len(self.action.scale)} values for {joints} joints")
+        overlap = set(self.signals) & set(self.memory)
+        _need(not overlap, f"signals and memory share the names {sorted(overlap)}")
+        for i, term in enumerate(self.observation.terms):
+            known = set(self.signals) | set(self.memory)
+            _need(term.signal in known, f"observation.terms[{i}] reads {term.signal!r}, which is no input")
+        width = self.signals["command"].width if "command" in self.signals else 0
+        _need(len(self.command) == width, f"command has {len(self.command)} entries, the signal has {width}")
+        _need(len(self.golden) > 0, "golden: at least one pair is needed")
+        for i, pair in enumerate(self.golden):
+            for kind, sizes, values in (
+                ("inputs", self.input_sizes, pair.inputs), ("outputs", self.output_sizes, pair.outputs)
+            ):  # fmt: skip
+                found = {name: len(value) for name, value in values.items()}
+                _need(found == sizes, f"golden[{i}].{kind} has the sizes {found}, the graph {sizes}")
+
+    @property
+    def input_sizes(self) -> dict[str, int]:
+        """Number of values of each input of the graph."""
+        signals = {name: signal.width for name, signal in self.signals.items()}
+        return signals | {name: len(memory.initial) for name, memory in self.memory.items()}
+
+    @property
+    def output_sizes(self) -> dict[str, int]:
+        """Number of values of each output of the graph."""
+        joints = len(self.robot.joints)
+        sizes = dict(zip(OUTPUTS, (joints, joints, self.observation.width), strict=True))
+        return sizes | {name + NEXT: len(memory.initial) for name, memory in self.memory.items()}
+
+
+def to_json(contract: PolicyContract) -> str:
+    """Return the document; numbers keep every digit."""
+    return json.dumps(to_dict(contract), allow_nan=False)
+
+
+def from_metadata(metadata: Mapping[str, str]) -> PolicyContract:
+    """Return the contract in a file's metadata.
+
+    Raises:
+        PolicyFileError: it is missing, not JSON, of another version, or a field is missing, unknown or inconsistent.
+    """
+    if KEY not in metadata:
+        raise PolicyFileError(f"metadata {KEY!r} is missing: this ONNX file was not written by robolearn export")
+    try:
+        data: Any = json.loads(metadata[KEY])
+    except ValueError as error:
+        raise PolicyFileError(f"metadata {KEY!r} is not JSON: {error}") from error
+    version = data.get("version") if isinstance(data, dict) else None
+    if version != VERSION:
+        raise PolicyFileError(
+            f"contract.version is {version!r}, this robolearn reads {VERSION}; export the policy again with it"
+        )
+    try:
+        return parse(PolicyContract, data, "contract")
+    except ConfigError as error:
+        raise PolicyFileError(str(error)) from error
