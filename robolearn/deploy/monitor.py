@@ -197,12 +197,12 @@ class Monitor:
         safety, norm = self._robot.safety, self.readings.norm
         if self._policy is None or not self._policy.may_fall:
             if abs(norm - 1.0) <= safety.imu_not_unit.limit or safety.imu_not_unit.mode == "off":
-                _, x, y, _ = state.orientation
+                _, x, y, _ = state.orientation.tolist()
                 up = 1.0 - 2.0 * (x * x + y * y) / (norm * norm) if norm > 0.0 else -1.0
                 angle = math.acos(min(max(up, -1.0), 1.0))
                 self._judge(Reason.TILT, angle > safety.tilt.limit, angle, safety.tilt.limit)
                 self._judge(Reason.FALL, angle > safety.fall.limit, angle, safety.fall.limit)
-            rate = float(np.linalg.norm(state.angular_velocity))
+            rate = math.hypot(*state.angular_velocity.tolist())
             self._judge(Reason.ANGULAR_RATE, rate > safety.angular_rate.limit, rate, safety.angular_rate.limit)
         hottest = float(state.temperature.max()) if state.temperature.size else math.nan
         hot, empty = safety.temperature, safety.battery

@@ -71,10 +71,11 @@ class Readings:
         self._good_time = -math.inf
         self._accepted_time = 0.0
         self._unit_time = 0.0
-        self._imu = np.full(7, np.nan)
+        self._imu: tuple[float, ...] = ()
         self._imu_time = 0.0
         self._imu_position = np.zeros(joints)
-        self._joint = np.full((2, joints), np.nan)
+        self._position = np.full(joints, np.nan)
+        self._velocity = np.full(joints, np.nan)
         self._joint_time = np.zeros(joints)
         self.state: RobotState | None = None
         self.problem = ""
@@ -111,7 +112,7 @@ class Readings:
             self.frozen = True
         else:
             if self.state is not None:
-                self.speed = np.abs(state.position - self.state.position) / max(elapsed, self._control_dt)
+                self.speed = np.abs(state.position - self._position) / max(elapsed, self._control_dt)
             self._accept(state, now, time, tolerance)
 
     def _accept(self, state: RobotState, now: float, time: float, tolerance: float) -> None:
@@ -122,18 +123,18 @@ class Readings:
         self._good_time = time - (min(max(delay, 0.0), MAX_GAP) if math.isfinite(delay) else MAX_GAP)
         if abs(self.norm - 1.0) <= tolerance:
             self._unit_time = time
-        imu = np.concatenate((state.orientation, state.angular_velocity))
-        if not np.array_equal(imu, self._imu):
-            self._imu, self._imu_time, self._imu_position = imu, time, np.array(state.position)
-        joint = np.stack((state.position, state.velocity))
-        changed = (joint != self._joint).any(axis=0)
-        self._joint = joint
+        imu = (*state.orientation.tolist(), *state.angular_velocity.tolist())
+        if imu != self._imu:
+            self._imu, self._imu_time, self._imu_position = imu, time, state.position.copy()
+        changed = (state.position != self._position) | (state.velocity != self._velocity)
         self._joint_time[changed] = time
+        self._position[:] = state.position
+        self._velocity[:] = state.velocity
 
     @property
     def norm(self) -> float:
         """Norm of the quaternion; NaN before the first reading."""
-        return math.nan if self.state is None else float(np.linalg.norm(self.state.orientation))
+        return math.nan if self.state is None else math.hypot(*self.state.orientation.tolist())
 
     def age(self, time: float) -> float:
         """s since the stamp of the last good reading; infinite before the first."""

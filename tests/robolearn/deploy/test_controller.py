@@ -196,6 +196,14 @@ def test_stand_ramps_from_the_measured_joints_slowly_with_growing_gains():
     assert rig.mode is R
 
 
+def test_stand_starts_at_the_joints_of_its_first_tick_not_of_the_last_idle_one():
+    rig = Rig().to(L)
+    rig.ask(Request.ARM)
+    rig.ask(Request.STAND)
+    rig.position = POSE + 0.2
+    np.testing.assert_allclose(rig.tick().command.position, POSE + 0.2, atol=1e-3)
+
+
 def test_stand_takes_two_seconds_even_when_nothing_is_to_be_done():
     rig = Rig().to(S)
     rig.run(198)
