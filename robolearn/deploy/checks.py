@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from robolearn.deploy.safety import Safety
+from robolearn.deploy.safety import Safety, Share
 
 
 class Reaction(IntEnum):
@@ -210,11 +210,18 @@ class Check:
             self._recent[self._slot] = bad
             self._slot = (self._slot + 1) % len(self._recent)
             over |= int(np.count_nonzero(self._recent)) > self.entry.count
-        level = Reaction.WARN if bad else Reaction.NONE
+        level = Reaction.WARN if bad and not isinstance(self.entry, Share) else Reaction.NONE
         if over:
             level = self._reaction if self.entry.mode == "trip" else Reaction.WARN
         before, self.level = self.level, level
         return level > before
+
+    @property
+    def tally(self) -> tuple[float, float]:
+        """How many bad ones there are, in a row or among the last ones, and how many are allowed."""
+        if len(self._recent):
+            return float(np.count_nonzero(self._recent)), float(self.entry.count)
+        return float(self._run), float(self.entry.consecutive - 1)
 
     def _rise(self, level: Reaction) -> bool:
         before, self.level = self.level, level

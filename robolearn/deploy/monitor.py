@@ -314,8 +314,9 @@ class Monitor:
     def _occur(
         self, reason: Reason, bad: bool, value: float = math.nan, limit: float = math.nan, where: str = ""
     ) -> None:
-        if self._checks[reason].occur(bad):
-            self._report(self._checks[reason], value, limit, where)
+        check = self._checks[reason]
+        if check.occur(bad):
+            self._report(check, *(check.tally if math.isnan(limit) else (value, limit)), where)
 
     def _report(self, check: Check, value: float, limit: float, where: str) -> None:
         judged = CHECKS[check.reason]

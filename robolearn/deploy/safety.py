@@ -100,7 +100,7 @@ class InARow:
 
 @dataclass(frozen=True)
 class Share:
-    """Warns at each occurrence; trips when more than ``count`` of the last ``window`` ticks or outputs are affected."""
+    """Counts each occurrence; trips when more than ``count`` of the last ``window`` ticks or outputs are affected."""
 
     mode: CheckMode
     count: int

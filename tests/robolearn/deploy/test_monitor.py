@@ -497,6 +497,17 @@ def test_the_same_output_again_is_not_a_new_one():
     assert Reason.POLICY_DEADLINE in rig.reasons()
 
 
+def test_a_single_limited_command_is_counted_but_no_event():
+    rig = Rig(only(Reason.RATE_LIMIT)).to(Mode.POLICY)
+    rig.run(60)
+    rig.tick(result=target(0.9))
+    assert rig.controller.monitor.counters()["rate_limit"] == 1
+    assert rig.events == []
+    for i in range(20):
+        rig.tick(result=target(0.9 * (-1) ** i))
+    assert (rig.events[0].value, rig.events[0].limit) == (9.0, 8.0)
+
+
 def test_sizes_of_the_kit():
     assert make_policy().observation_mean.shape == (D,)
     assert make_policy().kp.shape == (J,)
