@@ -1,4 +1,4 @@
-"""The tour behind ``make demo``: train a quadruped for a few minutes, plot, film and measure it.
+"""The tour behind ``make demo``: train a quadruped for a few minutes, plot, film, measure and export it.
 
 Every stage is a `robolearn` command and is printed before it runs, so that each can be repeated by hand.
 """
@@ -30,6 +30,8 @@ def stages(out: str, minutes: float, experiment: str = EXPERIMENT) -> list[tuple
             ["play", "RUN", "--out", "RUN/walk.mp4", "--sheet", "RUN/walk.png"],
         ),
         ("Measure it", ["eval", "RUN", "--quick", "--json", "RUN/eval.json"]),
+        ("Export it to one file, compared with torch", ["export", "RUN"]),
+        ("Check that file as a robot's computer would", ["verify", "RUN/policy.onnx"]),
     ]
 
 
@@ -57,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("walk.png", "frames of it"),
         ("curves.png", "learning curves"),
         ("eval.json", "how well it walks"),
+        ("policy.onnx", "the policy for a robot; look into it with: robolearn inspect"),
         ("checkpoints", "the policy; go on with: robolearn train --resume"),
         ("config.yaml", "every setting"),
     ):
