@@ -255,13 +255,12 @@ class TaskEnv:
     def _restart(self, ids: Tensor) -> None:
         """Begin new episodes in environments (M,): draw what is randomised, place the robots, read their state."""
         self.engine.reset(ids)
-        qpos, qvel = self._start(ids)
         drawn = self._randomizable
-        drawn.qpos, drawn.qvel = qpos, qvel
+        drawn.qpos, drawn.qvel = self._start(ids)
         self._terms.randomize(drawn, ids)
-        self._qpos.index_copy_(0, ids, qpos)
-        self._qvel.index_copy_(0, ids, qvel)
-        self._target.index_copy_(0, ids, qpos[:, drawn.joint_position_index])
+        self._qpos.index_copy_(0, ids, drawn.qpos)
+        self._qvel.index_copy_(0, ids, drawn.qvel)
+        self._target.index_copy_(0, ids, drawn.qpos[:, drawn.joint_position_index])
         self._place(ids)
         self.disturbances.reset(ids)
         self.commands.sample(ids)
