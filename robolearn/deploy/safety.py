@@ -19,6 +19,11 @@ def _positive(entry: object, *names: str) -> None:
             raise ValueError(f"{name} must be positive, got {value:g}")
 
 
+def _trip_above_warn(warn: float, trip: float) -> None:
+    if trip <= warn:
+        raise ValueError(f"trip must be above warn, got warn {warn:g}, trip {trip:g}")
+
+
 def _not_negative(entry: object, *names: str) -> None:
     for name in names:
         value = getattr(entry, name)
@@ -68,8 +73,7 @@ class Age:
 
     def __post_init__(self) -> None:
         _positive(self, "warn")
-        if self.trip <= self.warn:
-            raise ValueError(f"trip must be above warn, got warn {self.warn:g}, trip {self.trip:g}")
+        _trip_above_warn(self.warn, self.trip)
 
 
 @dataclass(frozen=True)
@@ -83,8 +87,7 @@ class Tolerance:
 
     def __post_init__(self) -> None:
         _positive(self, "limit", "warn")
-        if self.trip <= self.warn:
-            raise ValueError(f"trip must be above warn, got warn {self.warn:g}, trip {self.trip:g}")
+        _trip_above_warn(self.warn, self.trip)
 
 
 @dataclass(frozen=True)
@@ -165,8 +168,7 @@ class Temperature:
     def __post_init__(self) -> None:
         _positive(self, "warn")
         _not_negative(self, "debounce")
-        if self.trip <= self.warn:
-            raise ValueError(f"trip must be above warn, got warn {self.warn:g}, trip {self.trip:g}")
+        _trip_above_warn(self.warn, self.trip)
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,7 @@ class Watch:
         self.before = out
 
 
-def play(rig, ticks):
+def assert_safe_throughout(rig, ticks):
     watch = Watch(rig)
     watch.check()
     for what in ticks:
@@ -168,19 +168,19 @@ def start(mode, robot=ROBOT):
 @settings(max_examples=30)
 @given(st.sampled_from(list(Mode)), st.lists(tick, max_size=20))
 def test_no_input_leads_to_a_bad_command(mode, ticks):
-    play(start(mode), ticks)
+    assert_safe_throughout(start(mode), ticks)
 
 
 @settings(max_examples=30)
 @given(st.lists(mild, max_size=20))
 def test_mild_faults_in_motion_stay_inside_too(ticks):
-    play(start(Mode.POLICY), ticks)
+    assert_safe_throughout(start(Mode.POLICY), ticks)
 
 
 @settings(max_examples=30)
 @given(st.sampled_from([Mode.READY, Mode.POLICY]), st.lists(tick, max_size=20))
 def test_the_limits_hold_with_every_check_switched_off(mode, ticks):
-    play(start(mode, UNMONITORED), ticks)
+    assert_safe_throughout(start(mode, UNMONITORED), ticks)
 
 
 @settings(max_examples=20)
