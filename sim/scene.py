@@ -9,8 +9,8 @@ from typing import Literal
 import mujoco
 import numpy as np
 
+from sim.ground import Ground
 from sim.robots.robot import Foot, Robot, foot_geoms
-from sim.terrain import Terrain
 
 FORCE_ONLY = 1 << int(mujoco.mjtConDataField.mjCONDATA_FORCE)
 NET_FORCE = 3  # contact sensor: the sum of all matching contact forces, in the world frame
@@ -78,13 +78,13 @@ class Scene:
     undesired_force: slice
 
 
-def build_scene(robot: Robot, terrain: Terrain, physics: PhysicsConfig) -> Scene:
-    """Put a robot on a terrain, with motors and sensors.
+def build_scene(robot: Robot, ground: Ground, physics: PhysicsConfig) -> Scene:
+    """Put a robot on the ground, with motors and sensors.
 
     Raises:
         ConfigError: the robot's description names something that its model lacks.
     """
-    spec, columns = _make_spec(robot, terrain, physics)
+    spec, columns = _make_spec(robot, ground, physics)
     spec.compiler.discardvisual = True
     model = spec.compile()
     joints = [model.joint(name).id for name in robot.joints]
@@ -94,17 +94,17 @@ def build_scene(robot: Robot, terrain: Terrain, physics: PhysicsConfig) -> Scene
     mujoco.mj_forward(model, start)
     return Scene(
         model=model,
-        display_model=lambda: _make_spec(robot, terrain, physics)[0].compile(),
+        display_model=lambda: _make_spec(robot, ground, physics)[0].compile(),
         joint_qpos=model.jnt_qposadr[joints].copy(),
         joint_qvel=model.jnt_dofadr[joints].copy(),
         base_body=model.body(robot.base).id,
         foot_clearance=float(start.sensordata[columns["foot_position"]][2::3].min()),
-        ground_geom=model.geom(terrain.geom_name).id,
+        ground_geom=model.geom(ground.geom_name).id,
         **columns,
     )
 
 
-def _make_spec(robot: Robot, terrain: Terrain, physics: PhysicsConfig) -> tuple[mujoco.MjSpec, dict[str, slice]]:
+def _make_spec(robot: Robot, ground: Ground, physics: PhysicsConfig) -> tuple[mujoco.MjSpec, dict[str, slice]]:
     """Return the scene before compilation, and the columns of its sensors."""
     spec = robot.spec()
     spec.option.timestep = physics.timestep
@@ -119,8 +119,9 @@ def _make_spec(robot: Robot, terrain: Terrain, physics: PhysicsConfig) -> tuple[
     ]
     # A diverging simulation must be seen, not silently restarted by the simulator.
     spec.option.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
-    ground = terrain.add_to(spec)
-    ground.priority = 2  # above the feet: the ground's friction counts, so that one number randomises every contact
+    ground.add_to(
+        spec
+    ).priority = 2  # above the feet: the ground's friction counts, so that one number randomises every contact
     _add_surroundings(spec, robot.base)
     for joint in robot.joints:
         motor = spec.add_actuator(name=joint, target=joint, trntype=mujoco.mjtTrn.mjTRN_JOINT)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sim.ground import Plane, add_checkered
 from sim.terrain.tiles import TerrainConfig, generate
 
 
@@ -28,7 +29,7 @@ class Terrain:
         self.config = config
         self.device = torch.device(device)
         self.is_flat = config.kind == "flat"
-        self.geom_name = "floor" if self.is_flat else "terrain"
+        self.geom_name = Plane.geom_name if self.is_flat else "terrain"
         self.heights = np.zeros((2, 2), np.float32) if self.is_flat else generate(config)
         self.origins = torch.from_numpy(self._tile_origins()).to(self.device)
         self._zero = torch.zeros((), device=self.device)
@@ -90,21 +91,10 @@ class Terrain:
         return (xy[..., 0].abs() > x - margin) | (xy[..., 1].abs() > y - margin)
 
     def add_to(self, spec: mujoco.MjSpec) -> mujoco.MjsGeom:
-        """Add the ground to a model's world body, with its material, and return the geom.
-
-        The geom has contype 1 and conaffinity 0: it touches geoms with bit 1 in their conaffinity.
-        """
-        geom = spec.worldbody.add_geom(name=self.geom_name, contype=1, conaffinity=0, material=self.geom_name)
-        texture = spec.add_texture(name=self.geom_name, type=mujoco.mjtTexture.mjTEXTURE_2D, width=512, height=512)
-        texture.builtin = mujoco.mjtBuiltin.mjBUILTIN_CHECKER
-        material = spec.add_material(name=self.geom_name, specular=0.1, shininess=0.1)
-        material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = self.geom_name
+        """Add the ground to a model's world body, with its material, and return the geom; see ``add_checkered``."""
         if self.is_flat:
-            texture.rgb1, texture.rgb2 = (0.36, 0.41, 0.46), (0.31, 0.36, 0.41)
-            texture.mark, texture.markrgb = mujoco.mjtMark.mjMARK_EDGE, (0.50, 0.55, 0.60)
-            material.texuniform, material.texrepeat, material.reflectance = True, (0.5, 0.5), 0.03
-            geom.type, geom.size = mujoco.mjtGeom.mjGEOM_PLANE, (0.0, 0.0, 0.05)  # 0: endless
-            return geom
+            return Plane().add_to(spec)
+        geom, texture, material = add_checkered(spec, self.geom_name)
         texture.rgb1, texture.rgb2 = (0.66, 0.64, 0.60), (0.61, 0.59, 0.55)
         low, high = float(self.heights.min()), float(self.heights.max())
         rows, cols = self.heights.shape
