@@ -1,0 +1,216 @@
+"""An operator as a program: asks the safety monitor, steers, watches; and injects faults into a simulated robot."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any
+
+import rclpy
+import rclpy.clock
+import rclpy.context
+import rclpy.executors
+from geometry_msgs.msg import Twist
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
+from rclpy.client import Client
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from robolearn.config import ConfigError, unknown
+from robolearn.deploy.modes import Answer, Request
+from robolearn_ros import qos
+
+COMMAND_HZ = 20.0
+TIMEOUT = 10.0
+"""s; finding the other nodes was measured to take up to 3 s."""
+
+
+class OperatorError(RuntimeError):
+    """Nobody answered, or what was waited for did not happen; the message says what to look at."""
+
+
+class Operator:
+    """One robot's operator. Safe to use from several threads; ``with`` closes it.
+
+    The velocity that was last given to ``drive`` is repeated ``COMMAND_HZ`` times a second, as a joystick would, until
+    ``let_go``: a controller that hears nothing brakes.
+
+    Attributes:
+        state: name of the controller's mode; empty before it was heard.
+        events: of the safety monitor, as they came: time, reason, reaction, value, limit, message, mode.
+    """
+
+    def __init__(self, namespace: str = "", domain: int | None = None) -> None:
+        """Join the robot in ``namespace``.
+
+        Args:
+            namespace: of the robot's nodes.
+            domain: ROS domain; None: that of the environment.
+        """
+        self.state = ""
+        self.events: list[dict[str, Any]] = []
+        self._namespace = f"/{namespace.strip('/')}".rstrip("/")
+        self._velocity: tuple[float, float, float] | None = None
+        self._news = threading.Condition()
+        self._context = rclpy.context.Context()
+        rclpy.init(context=self._context, domain_id=domain)
+        self._node = rclpy.create_node(
+            f"operator_{os.getpid()}", namespace=self._namespace, context=self._context, use_global_arguments=False
+        )
+        self._calls: dict[str, Client] = {
+            request: self._node.create_client(Trigger, f"safety_monitor/{request}") for request in Request
+        }
+        self._simulation = self._node.create_client(SetParameters, "sim_node/set_parameters")
+        self._commands = self._node.create_publisher(Twist, "cmd_vel", qos.COMMAND)
+        self._node.create_subscription(String, "safety_monitor/state", self._on_state, qos.LATCHED)
+        self._node.create_subscription(String, "safety_monitor/events", self._on_event, qos.EVENTS)
+        steady = rclpy.clock.Clock(clock_type=rclpy.clock.ClockType.STEADY_TIME)
+        self._node.create_timer(1.0 / COMMAND_HZ, self._repeat, clock=steady)
+        self._executor = rclpy.executors.SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        self._thread = threading.Thread(target=self._spin, name="operator", daemon=True)
+        self._thread.start()
+
+    def request(self, name: str, timeout: float = TIMEOUT) -> Answer:
+        """Ask the safety monitor for something and return its answer.
+
+        Args:
+            name: arm, stand, start_policy, stop, estop or reset.
+            timeout: s until it must have answered.
+
+        Raises:
+            ConfigError: there is no such request.
+            OperatorError: no safety monitor answers.
+        """
+        if name not in self._calls:
+            raise unknown("request", name, self._calls)
+        answer = self._call(self._calls[name], Trigger.Request(), "safety_monitor", timeout)
+        return Answer(answer.success, answer.message)
+
+    def drive(self, forward: float, left: float = 0.0, turn: float = 0.0) -> None:
+        """Command a velocity (m/s, m/s, rad/s) from now on."""
+        self._velocity = (float(forward), float(left), float(turn))
+        self._repeat()
+
+    def let_go(self) -> None:
+        """Command nothing any more, as if the joystick had been unplugged."""
+        self._velocity = None
+
+    def wait_for_state(self, name: str, timeout: float = TIMEOUT) -> None:
+        """Wait until the controller's mode is ``name``.
+
+        Raises:
+            OperatorError: it is another one after ``timeout`` s.
+        """
+        self.wait_for(lambda: self.state == name, timeout, f"state {name!r}")
+
+    def wait_for_event(self, reason: str, timeout: float = TIMEOUT) -> dict[str, Any]:
+        """Return the first event with this reason; waits for it.
+
+        Raises:
+            OperatorError: there is none after ``timeout`` s.
+        """
+        self.wait_for(lambda: any(event["reason"] == reason for event in self.events), timeout, f"event {reason!r}")
+        return next(event for event in self.events if event["reason"] == reason)
+
+    def wait_for(self, condition: Callable[[], bool], timeout: float = TIMEOUT, what: str = "the condition") -> None:
+        """Wait until ``condition`` holds; it is asked whenever a state or event arrives.
+
+        Raises:
+            OperatorError: it does not hold after ``timeout`` s.
+        """
+        with self._news:
+            if not self._news.wait_for(condition, timeout):
+                last = self.events[-1]["message"] if self.events else "none"
+                state = self.state or "never heard"
+                raise OperatorError(f"{what} did not come within {timeout:g} s; state: {state}, last event: {last}")
+
+    def inject_fault(self, fault: Mapping[str, object] | None, timeout: float = TIMEOUT) -> None:
+        """Inject a fault into the simulated robot: its kind and parameters (docs/hardware.md); None ends all.
+
+        Raises:
+            ConfigError: the simulated robot refuses it.
+            OperatorError: there is no simulated robot.
+        """
+        self.set_simulation("fault", json.dumps(dict(fault)) if fault else "", timeout)
+
+    def push(self, x: float, y: float, z: float = 0.0, timeout: float = TIMEOUT) -> None:
+        """Push the base of the simulated robot, N s, world frame.
+
+        Raises:
+            ConfigError: the simulated robot refuses it.
+            OperatorError: there is no simulated robot.
+        """
+        self.set_simulation("push", json.dumps([x, y, z]), timeout)
+
+    def set_simulation(self, parameter: str, value: bool | str, timeout: float = TIMEOUT) -> None:
+        """Set a parameter of sim_node.
+
+        Raises:
+            ConfigError: the simulated robot refuses it.
+            OperatorError: there is no simulated robot.
+        """
+        if isinstance(value, bool):
+            content = ParameterValue(type=ParameterType.PARAMETER_BOOL, bool_value=value)
+        else:
+            content = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=value)
+        request = SetParameters.Request(parameters=[Parameter(name=parameter, value=content)])
+        (result,) = self._call(self._simulation, request, "sim_node", timeout).results
+        if not result.successful:
+            raise ConfigError(f"sim_node refuses {parameter} {value!r}: {result.reason}")
+
+    def close(self) -> None:
+        """Leave. The robot goes on as it is, without a velocity command."""
+        self._executor.shutdown()
+        self._thread.join()  # destroying the node under a running executor aborts the process
+        self._node.destroy_node()
+        self._context.try_shutdown()
+
+    def __enter__(self) -> Operator:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _call(self, client: Client, request: object, node: str, timeout: float) -> Any:
+        end = time.monotonic() + timeout
+        answered = threading.Event()
+        if client.wait_for_service(timeout):
+            future = client.call_async(request)
+            future.add_done_callback(lambda _: answered.set())
+            if answered.wait(max(0.0, end - time.monotonic())):
+                return future.result()
+            client.remove_pending_request(future)
+        raise OperatorError(
+            f"{self._namespace}/{node} (domain {self._context.get_domain_id()}) did not answer within {timeout:g} s: "
+            "is it running, with this namespace and domain? It is started by: robolearn deploy"
+        )
+
+    def _repeat(self) -> None:
+        velocity = self._velocity
+        if velocity is not None:
+            message = Twist()
+            message.linear.x, message.linear.y, message.angular.z = velocity
+            self._commands.publish(message)
+
+    def _on_state(self, message: String) -> None:
+        with self._news:
+            self.state = message.data
+            self._news.notify_all()
+
+    def _on_event(self, message: String) -> None:
+        with self._news:
+            self.events.append(json.loads(message.data))
+            self._news.notify_all()
+
+    def _spin(self) -> None:
+        with contextlib.suppress(rclpy.executors.ExternalShutdownException):
+            self._executor.spin()
