@@ -5,14 +5,16 @@ It travels inside the ONNX file. Every field is required: a loader that made up 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from robolearn.config import ConfigError, parse, to_dict
-from robolearn.deploy.onnx_file import PolicyFileError
+from robolearn.deploy.onnx_file import PolicyFileError, read_file, unseal
 
 KEY = "robolearn.contract"
 """Metadata key of the document."""
@@ -280,6 +282,19 @@ class PolicyContract:
 def to_json(contract: PolicyContract) -> str:
     """Return the document; numbers keep every digit."""
     return json.dumps(to_dict(contract), allow_nan=False)
+
+
+def read_contract(path: str | Path) -> tuple[PolicyContract, str]:
+    """Return what a policy file says about itself, and the SHA-256 of the whole file; its graph is not loaded.
+
+    Raises:
+        PolicyFileError: the file is missing, damaged, edited, or of another version.
+    """
+    try:
+        data = read_file(path)
+        return from_metadata(unseal(data)[1]), hashlib.sha256(data).hexdigest()
+    except PolicyFileError as error:
+        raise PolicyFileError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
 
 
 def from_metadata(metadata: Mapping[str, str]) -> PolicyContract:

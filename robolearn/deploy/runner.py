@@ -31,6 +31,25 @@ class Driver(Protocol):
         """Send a command and return what was really sent."""
 
 
+class Policy(Protocol):
+    """What the loop needs of a policy, in this process or in another.
+
+    Attributes:
+        setup: what the controller must know of it.
+    """
+
+    setup: PolicySetup
+
+    def reset(self) -> None:
+        """Forget the past: before the policy takes over."""
+
+    def evaluate(self, state: RobotState, command: AnyFloat, now: float) -> PolicyResult | None:
+        """Return the output for a reading and a velocity command (C,), stamped ``now``; None: not there yet."""
+
+    def late(self, now: float) -> PolicyResult | None:
+        """Return an output that ``evaluate`` did not wait for, once it is there."""
+
+
 class PolicyRunner:
     """Feeds a policy from a robot's readings, by name: the file's order of joints need not be the robot's.
 
@@ -76,6 +95,10 @@ class PolicyRunner:
             stamp=now,
         )
 
+    def late(self, now: float) -> None:
+        """Return nothing: ``evaluate`` always answers at once."""
+        return
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tick:
@@ -101,9 +124,7 @@ class ControlLoop:
         controller: take requests to it.
     """
 
-    def __init__(
-        self, driver: Driver, robot: RobotFile, policy: PolicyRunner | None = None, latched: bool = False
-    ) -> None:
+    def __init__(self, driver: Driver, robot: RobotFile, policy: Policy | None = None, latched: bool = False) -> None:
         """Connect the parts; nothing is read or written yet.
 
         Args:
@@ -139,6 +160,6 @@ class ControlLoop:
         else:
             self._since_output += 1
         if state is None or self._since_output < self._every:
-            return None
+            return self._policy.late(now)
         self._since_output = 0
         return self._policy.evaluate(state, self._command, now)

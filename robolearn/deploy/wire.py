@@ -6,14 +6,20 @@ which joints in which order and which policy it was made for; whoever reads it c
 
 from __future__ import annotations
 
+import math
 import zlib
 from array import array
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from robolearn.deploy.inputs import PolicyResult
+from robolearn.deploy.contract import PolicyContract
+from robolearn.deploy.controller import ControlOutput
+from robolearn.deploy.inputs import Inputs, PolicyResult
+from robolearn.deploy.modes import Mode
+from robolearn.deploy.robot import RobotFile
 from robolearn.deploy.types import Array, JointCommand, RobotState
 
 _COMMAND = ("position", "velocity", "kp", "kd", "torque")
@@ -67,30 +73,43 @@ class Packet:
         return {name: values[where] for name, where in self._slices.items()}
 
 
+class Cycle(NamedTuple):
+    """A control cycle of the drives, as it arrived.
+
+    Attributes:
+        time: s, on the sender's clock.
+        fault: whether the driver is in fault: it damps, whatever is commanded.
+        state: the reading; None when none came in this cycle.
+    """
+
+    time: float
+    fault: bool
+    state: RobotState | None
+
+
 class StatePacket:
-    """A control cycle of the drives: its time, and the reading of that cycle where there is one.
+    """A control cycle of the drives: its time, whether their driver is in fault, and its reading if there is one.
 
     ``age`` is how old the reading was when it was sent: the receiver stamps it by the time of arrival on its own clock,
     and two machines' clocks need not agree.
     """
 
-    def __init__(self, robot: str, joints: Sequence[str]) -> None:
-        """Describe the readings of a robot with these joints, in the order of its robot file."""
-        count = len(joints)
+    def __init__(self, robot: RobotFile) -> None:
+        """Describe the readings of a robot."""
+        count = len(robot.joints)
         fields = {
-            "cycle": 1, "age": 1, "sequence": 1, "battery": 1, "position": count, "velocity": count, "torque": count,
-            "orientation": 4, "angular_velocity": 3, "acceleration": 3, "temperature": count,
+            "cycle": 1, "fault": 1, "age": 1, "sequence": 1, "battery": 1, "position": count, "velocity": count,
+            "torque": count, "orientation": 4, "angular_velocity": 3, "acceleration": 3, "temperature": count,
         }  # fmt: skip
-        self.packet = Packet("robot_state", fields, (robot, *joints))
-        self._count = count
+        self.packet = Packet("robot_state", fields, (robot.name, *robot.joints))
 
-    def pack(self, cycle: float, state: RobotState | None) -> array[float]:
+    def pack(self, cycle: float, fault: bool, state: RobotState | None) -> array[float]:
         """Return the packet of the cycle at time ``cycle`` (s, the sender's clock); without a reading it is short."""
         if state is None:
-            return array("d", [cycle])
-        known = len(state.temperature) > 0
+            return array("d", [cycle, fault])
         return self.packet.pack(
             cycle=cycle,
+            fault=fault,
             age=cycle - state.stamp,
             sequence=state.sequence,
             battery=state.battery,
@@ -100,47 +119,48 @@ class StatePacket:
             orientation=state.orientation,
             angular_velocity=state.angular_velocity,
             acceleration=state.acceleration,
-            temperature=state.temperature if known else np.nan,
+            temperature=state.temperature if len(state.temperature) else np.nan,
         )
 
-    def unpack(self, data: Sequence[float], fingerprint: int, now: float) -> tuple[float, RobotState | None]:
-        """Return the cycle's time (s, the sender's clock) and its reading, stamped on the receiver's clock.
+    def unpack(self, data: Sequence[float], fingerprint: int, now: float) -> Cycle:
+        """Return the cycle, its reading stamped on the receiver's clock.
 
         Args:
             data: the packet.
             fingerprint: that came with it.
-            now: s, when it arrived, on the receiver's clock.
+            now: s, when it arrived, on the receiver's clock; NaN: the sender's clock is the receiver's.
 
         Raises:
             WireError: it is not such a packet.
         """
-        if len(data) == 1 and fingerprint == self.packet.fingerprint:
-            return float(data[0]), None
+        if len(data) == 2 and fingerprint == self.packet.fingerprint:
+            return Cycle(float(data[0]), bool(data[1]), None)
         part = self.packet.unpack(data, fingerprint)
-        temperature, sequence = part["temperature"], float(part["sequence"][0])
+        temperature, sequence, cycle = part["temperature"], float(part["sequence"][0]), float(part["cycle"][0])
         if not sequence.is_integer():
             raise WireError(f"robot_state: sequence {sequence} is no whole number")
-        return float(part["cycle"][0]), RobotState(
+        state = RobotState(
             position=part["position"],
             velocity=part["velocity"],
             torque=part["torque"],
             orientation=part["orientation"],
             angular_velocity=part["angular_velocity"],
             sequence=int(sequence),
-            stamp=now - float(part["age"][0]),
+            stamp=(cycle if math.isnan(now) else now) - float(part["age"][0]),
             acceleration=part["acceleration"],
             temperature=temperature[:0] if np.isnan(temperature).all() else temperature,
             battery=float(part["battery"][0]),
         )
+        return Cycle(cycle, bool(part["fault"][0]), state)
 
 
 class CommandPacket:
     """A joint command, and the time of the control cycle that it answers."""
 
-    def __init__(self, robot: str, joints: Sequence[str]) -> None:
-        """Describe the commands for a robot with these joints, in the order of its robot file."""
-        fields = {"cycle": 1, **dict.fromkeys(_COMMAND, len(joints))}
-        self.packet = Packet("joint_commands", fields, (robot, *joints))
+    def __init__(self, robot: RobotFile) -> None:
+        """Describe the commands for a robot."""
+        fields = {"cycle": 1, **dict.fromkeys(_COMMAND, len(robot.joints))}
+        self.packet = Packet("joint_commands", fields, (robot.name, *robot.joints))
 
     def pack(self, cycle: float, command: JointCommand) -> array[float]:
         """Return the packet; ``cycle`` is the time of the ``robot_state`` that it answers, s."""
@@ -159,19 +179,19 @@ class CommandPacket:
 class PolicyPackets:
     """What a policy is asked, and what it answers: J joints, C velocity commands, D observations."""
 
-    def __init__(self, robot: str, joints: Sequence[str], commands: int, observations: int, policy: str) -> None:
-        """Describe the packets for a policy; ``policy`` identifies its file."""
-        count, identity = len(joints), (robot, *joints, policy)
+    def __init__(self, robot: RobotFile, contract: PolicyContract, sha256: str) -> None:
+        """Describe the packets for the policy with this contract, in the file with this hash."""
+        count, identity = len(robot.joints), (robot.name, *robot.joints, sha256)
         asked = {
             "number": 1, "first": 1, "position": count, "velocity": count, "orientation": 4, "angular_velocity": 3,
-            "command": commands,
+            "command": len(contract.command),
         }  # fmt: skip
         answered = {
             "number": 1,
             "inference_time": 1,
             "joint_target": count,
             "action": count,
-            "observation": observations,
+            "observation": contract.observation.width,
         }
         self.input = Packet("policy_input", asked, identity)
         self.output = Packet("policy_output", answered, identity)
@@ -232,4 +252,41 @@ class PolicyPackets:
             observation=part["observation"],
             inference_time=float(part["inference_time"][0]),
             stamp=now,
+        )
+
+
+class TickPacket:
+    """What a tick of the controller looked at besides reading and policy, and what it did: a run can be decided again.
+
+    Fields: ``now`` (s, the controller's clock), ``wall`` (s, the computer's monotonic clock), ``cycle`` (s, of the
+    ``robot_state`` that was read; NaN without one), ``answer`` (number of the policy's answer that was used; -1
+    without one), ``mode`` (index in ``Mode``) after the tick, ``armed``, ``fault``, ``estop``, the ages (s), the
+    velocity command as it came and as the policy shall follow it.
+    """
+
+    def __init__(self, robot: RobotFile, commands: int) -> None:
+        """Describe the ticks for a robot whose policy follows ``commands`` velocity commands."""
+        names = ("now", "wall", "cycle", "answer", "mode", "armed", "fault", "estop", "command_age", "policy_age",
+                 "hardware_age")  # fmt: skip
+        fields = {**dict.fromkeys(names, 1), "command": commands, "followed": commands}
+        self.packet = Packet("tick", fields, (robot.name, *robot.joints))
+
+    def pack(
+        self, now: float, wall: float, cycle: float, answer: int, inputs: Inputs, output: ControlOutput
+    ) -> array[float]:
+        """Return the packet of a tick."""
+        return self.packet.pack(
+            now=now,
+            wall=wall,
+            cycle=cycle,
+            answer=answer,
+            mode=list(Mode).index(output.mode),
+            armed=output.armed,
+            fault=bool(inputs.fault),
+            estop=inputs.estop,
+            command_age=inputs.command_age,
+            policy_age=inputs.policy_age,
+            hardware_age=inputs.hardware_age,
+            command=inputs.command,
+            followed=output.velocity_command,
         )

@@ -11,13 +11,14 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import rclpy
-import rclpy.clock
 import rclpy.executors
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.publisher import Publisher
@@ -29,7 +30,9 @@ from std_msgs.msg import Header
 from robolearn.config import ConfigError, unknown
 from robolearn.deploy.onnx_file import PolicyFileError
 from robolearn_ros import qos
+from robolearn_ros.inbox import Inbox
 
+T = TypeVar("T")
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 REFUSALS = (ConfigError, PolicyFileError, OSError, ModuleNotFoundError)
 """What a node says in one line when it refuses to start; anything else is a fault of the program."""
@@ -86,6 +89,7 @@ class RobotNode(LifecycleNode):
 
     Attributes:
         failure: why the node refused to be configured or activated; empty when it did not.
+        steady_clock: the computer's time, also where the robot lives in simulated time.
     """
 
     def __init__(self, name: str, parameters: Sequence[Parameter] = (), **options: Any) -> None:
@@ -94,6 +98,7 @@ class RobotNode(LifecycleNode):
         self._instance: socket.socket | None = None
         self._status: dict[str, tuple[bytes, str, dict[str, str]]] = {}
         self._owned: list[Callable[[], object]] = []
+        self._inboxes: list[Inbox[Any]] = []
         self._active = False
         try:
             for parameter in (*COMMON, *parameters):
@@ -106,9 +111,9 @@ class RobotNode(LifecycleNode):
         self._diagnostics = self.create_publisher(DiagnosticArray, "diagnostics", qos.DIAGNOSTICS)
         self._heartbeat = self.create_publisher(Header, "~/heartbeat", qos.HEARTBEAT)
         # Signs of life are a matter of the computer's time, also where the robot lives in simulated time.
-        steady = rclpy.clock.Clock(clock_type=rclpy.clock.ClockType.STEADY_TIME)
-        self.create_timer(1.0 / qos.HEARTBEAT_HZ, self._beat, clock=steady)
-        self.create_timer(1.0, self.publish_diagnostics, clock=steady)
+        self.steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(1.0 / qos.HEARTBEAT_HZ, self._beat, clock=self.steady_clock)
+        self.create_timer(1.0, self._every_second, clock=self.steady_clock)
 
     # What a node fills in.
 
@@ -139,17 +144,24 @@ class RobotNode(LifecycleNode):
         """Call ``destroy`` when the node is deactivated."""
         self._owned.append(destroy)
 
-    def listen(self, kind: type, topic: str, profile: QoSProfile, callback: Callable[[Any], object]) -> Subscription:
+    def listen(self, kind: type, topic: str, profile: QoSProfile, callback: Callable[[Any], None]) -> Subscription[Any]:
         """Subscribe until the node is deactivated. A publisher with other quality of service is reported."""
         events = SubscriptionEventCallbacks(incompatible_qos=lambda info: self._incompatible(topic, info))
-        found = self.create_subscription(kind, topic, callback, profile, event_callbacks=events)
+        found: Subscription[Any] = self.create_subscription(kind, topic, callback, profile, event_callbacks=events)
         self.own(lambda: self.destroy_subscription(found))
         return found
 
-    def publisher(self, kind: type, topic: str, profile: QoSProfile) -> Publisher:
+    def inbox(self, kind: type[T], topic: str, profile: QoSProfile) -> Inbox[T]:
+        """Subscribe until the node is deactivated, for a thread that waits for the messages itself."""
+        found = Inbox(self, kind, topic, profile)
+        self._inboxes.append(found)
+        self.own(found.close)
+        return found
+
+    def publisher(self, kind: type, topic: str, profile: QoSProfile) -> Publisher[Any]:
         """Create a publisher until the node is deactivated. A subscriber with other quality of service is reported."""
         events = PublisherEventCallbacks(incompatible_qos=lambda info: self._incompatible(topic, info))
-        found = self.create_publisher(kind, topic, profile, event_callbacks=events)
+        found: Publisher[Any] = self.create_publisher(kind, topic, profile, event_callbacks=events)
         self.own(lambda: self.destroy_publisher(found))
         return found
 
@@ -164,7 +176,9 @@ class RobotNode(LifecycleNode):
         """Publish the diagnostics now."""
         stamp = self.get_clock().now().to_msg()
         full_name = self.get_fully_qualified_name().lstrip("/")
-        own = (OK, "active" if self._active else "not active", {}) if not self.failure else (ERROR, self.failure, {})
+        own: tuple[bytes, str, dict[str, str]] = (
+            (OK, "active" if self._active else "not active", {}) if not self.failure else (ERROR, self.failure, {})
+        )
         status = [
             DiagnosticStatus(
                 level=level,
@@ -173,7 +187,7 @@ class RobotNode(LifecycleNode):
                 hardware_id=str(self.value("robot")),
                 values=[KeyValue(key=key, value=value) for key, value in values.items()],
             )
-            for what, (level, message, values) in {"lifecycle": own, **self._status}.items()
+            for what, (level, message, values) in [("lifecycle", own), *self._status.items()]
         ]
         array = DiagnosticArray(status=status)
         array.header.stamp = stamp
@@ -233,6 +247,7 @@ class RobotNode(LifecycleNode):
 
     def _end(self) -> None:
         self._active = False
+        self._inboxes.clear()
         try:
             self.stop()
         finally:
@@ -243,7 +258,7 @@ class RobotNode(LifecycleNode):
 
     def _declare(self, parameter: Parameter) -> None:
         try:
-            value = self.declare_parameter(parameter.name, parameter.default, parameter.descriptor()).value
+            value: Any = self.declare_parameter(parameter.name, parameter.default, parameter.descriptor()).value
         except Exception as error:  # wrong type or out of range; rclpy has one exception for each
             raise ConfigError(f"parameter {parameter.name!r}: {error}") from error
         if isinstance(value, float) and not math.isfinite(value):
@@ -268,6 +283,12 @@ class RobotNode(LifecycleNode):
                 f"{os.environ.get('ROS_DOMAIN_ID', '0')}); stop it first, or choose another namespace"
             ) from error
         self._instance = claim
+
+    def _every_second(self) -> None:
+        for inbox in self._inboxes:
+            if problem := inbox.incompatible():
+                self.report(f"topic {inbox.topic}", ERROR, problem)
+        self.publish_diagnostics()
 
     def _incompatible(self, topic: str, info: Any) -> None:
         policy = str(getattr(info.last_policy_kind, "name", info.last_policy_kind)).lower()

@@ -1,4 +1,4 @@
-"""Quality of service by kind of topic. A reliable subscriber never hears a best-effort publisher: both sides use these."""
+"""Quality of service by kind of topic. A reliable subscriber never hears a best-effort publisher: all use these."""
 
 from __future__ import annotations
 

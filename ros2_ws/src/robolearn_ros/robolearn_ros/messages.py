@@ -1,0 +1,68 @@
+"""Between ROS messages and the types of ``robolearn.deploy``; only here is the order of quaternions changed."""
+
+from __future__ import annotations
+
+from array import array
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Quaternion, Vector3
+from sensor_msgs.msg import BatteryState, Imu, JointState
+from std_msgs.msg import Float64MultiArray
+
+from robolearn.deploy.robot import RobotFile
+from robolearn.deploy.types import Array, RobotState
+from robolearn.deploy.wire import Packet
+
+
+def multi_array(packet: Packet, data: array[float]) -> Float64MultiArray:
+    """Return a packet as a message."""
+    message = Float64MultiArray(data=data)
+    message.layout.data_offset = packet.fingerprint
+    return message
+
+
+def to_time(seconds: float) -> Time:
+    """Return a time in s as a message, to the nanosecond."""
+    nanoseconds = round(seconds * 1e9)
+    return Time(sec=nanoseconds // 1_000_000_000, nanosec=nanoseconds % 1_000_000_000)
+
+
+def to_quaternion(orientation: Array) -> Quaternion:
+    """Return (w, x, y, z) as a message."""
+    w, x, y, z = orientation.tolist()
+    return Quaternion(w=w, x=x, y=y, z=z)
+
+
+def from_quaternion(message: Quaternion) -> Array:
+    """Return a message as (w, x, y, z)."""
+    return np.array([message.w, message.x, message.y, message.z])
+
+
+def joint_state(robot: RobotFile, state: RobotState, stamp: Time) -> JointState:
+    """Return the joints of a reading."""
+    message = JointState(name=list(robot.joints))
+    message.header.stamp = stamp
+    message.position, message.velocity, message.effort = (
+        array("d", values.tobytes()) for values in (state.position, state.velocity, state.torque)
+    )
+    return message
+
+
+def imu(state: RobotState, stamp: Time) -> Imu:
+    """Return the IMU of a reading; an unknown acceleration is marked as such (covariance -1)."""
+    message = Imu(orientation=to_quaternion(state.orientation))
+    message.header.stamp, message.header.frame_id = stamp, "imu_link"
+    message.angular_velocity = Vector3(**dict(zip("xyz", state.angular_velocity.tolist(), strict=True)))
+    if np.isnan(state.acceleration).any():
+        message.linear_acceleration_covariance[0] = -1.0
+    else:
+        message.linear_acceleration = Vector3(**dict(zip("xyz", state.acceleration.tolist(), strict=True)))
+    return message
+
+
+def battery(state: RobotState, stamp: Time) -> BatteryState:
+    """Return the battery of a reading."""
+    message = BatteryState(percentage=state.battery, present=not np.isnan(state.battery))
+    message.header.stamp = stamp
+    return message

@@ -1,0 +1,307 @@
+"""The controller and its safety monitor as a node: between policy and drives, and the only one who asks for motion.
+
+One thread runs the control loop, woken by the drives' readings. The executor's thread only fills mailboxes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import queue
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from geometry_msgs.msg import Twist, TwistStamped
+from rclpy.task import Future
+from std_msgs.msg import Bool, Float64MultiArray, Header, String
+from std_srvs.srv import Trigger
+
+from robolearn.config import ConfigError
+from robolearn.deploy.checks import Event, Reaction
+from robolearn.deploy.contract import PolicyContract, read_contract
+from robolearn.deploy.inputs import AnyFloat, Inputs, PolicySetup
+from robolearn.deploy.latch import Latch
+from robolearn.deploy.modes import Answer, Mode, Request
+from robolearn.deploy.robot import load_robot_file
+from robolearn.deploy.runner import ControlLoop, Tick
+from robolearn.deploy.types import JointCommand
+from robolearn.deploy.wire import CommandPacket, Cycle, PolicyPackets, StatePacket, TickPacket, WireError
+from robolearn_ros import messages, qos
+from robolearn_ros.node import ERROR, OK, WARN, Parameter, RobotNode
+from robolearn_ros.node import main as run
+from robolearn_ros.remote import LastHeard, RemoteDrive, RemotePolicy
+
+PARAMETERS = (
+    Parameter("policy", "", "path of the policy file (.onnx); empty: the robot can only stand"),
+    Parameter("latch_file", "", "remembers an emergency stop over a restart; empty: in ~/.ros, by name of the node"),
+    Parameter("cmd_vel_stamped", False, "cmd_vel is a TwistStamped"),
+)
+COMMANDS = {"vx": ("linear", "x"), "vy": ("linear", "y"), "yaw_rate": ("angular", "z")}
+"""Where the policy's commands are in a Twist."""
+PATIENCE = 0.5
+"""s of wall time to wait for the policy in simulated time: the world stands still meanwhile."""
+SILENCE = 2.0
+"""s of wall time without a cycle of the simulation after which the controller runs on without it."""
+FINAL_COMMANDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request of the operator that the control thread shall answer."""
+
+    request: Request
+    answer: Future[Answer]
+
+
+class SafetyMonitorNode(RobotNode):
+    """Runs ``ControlLoop`` against drives and a policy in other processes."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("safety_monitor", PARAMETERS, **options)
+        self._thread: threading.Thread | None = None
+
+    def setup(self) -> None:
+        """Load robot file, contract and latch."""
+        self._robot = robot = load_robot_file(self.value("robot"))
+        self._simulated = bool(self.value("use_sim_time"))
+        self._contract: PolicyContract | None = None
+        if self.value("policy"):
+            self._contract, sha256 = read_contract(self.value("policy"))
+            self._setup = PolicySetup.from_contract(self._contract, robot)
+            self._policy_packets = PolicyPackets(robot, self._contract, sha256)
+            for entry in self._contract.command:
+                if entry.name not in COMMANDS:
+                    raise ConfigError(f"policy command {entry.name!r}: cmd_vel has only {', '.join(COMMANDS)}")
+        self._latch = Latch(self._latch_path())
+        self._cycles, self._commands = StatePacket(robot), CommandPacket(robot)
+        self._ticks = TickPacket(robot, self._command_count)
+
+    @property
+    def _command_count(self) -> int:
+        return 0 if self._contract is None else len(self._contract.command)
+
+    def _latch_path(self) -> Path:
+        if self.value("latch_file"):
+            return Path(self.value("latch_file")).expanduser()
+        folder = Path.home() / ".ros"
+        folder.mkdir(exist_ok=True)
+        return folder / f"{self.get_fully_qualified_name().strip('/').replace('/', '.')}.{self._robot.name}.latch"
+
+    def start(self) -> None:
+        """Run the control loop. It starts without torque, or latched."""
+        robot, sensor, command = self._robot, qos.SENSOR, qos.COMMAND
+        self._inbox = self.inbox(Float64MultiArray, "robot_state", sensor)
+        self._asked: queue.SimpleQueue[Asked] = queue.SimpleQueue()
+        self._now = 0.0 if self._simulated else time.monotonic()
+        self._command: AnyFloat = np.zeros(self._command_count)
+        self._cmd_vel, self._policy_beat, self._drive_heard = LastHeard(), LastHeard(), LastHeard()
+        self._estop = False
+        self._fault = ""
+        self._refused = 0
+        self._periods: list[float] = []
+
+        self._drive = RemoteDrive(self._commands, self.publisher(Float64MultiArray, "joint_commands", command))
+        self._policy: RemotePolicy | None = None
+        if self._contract is not None:
+            requests = self.publisher(Float64MultiArray, "policy_input", command)
+            patience = PATIENCE if self._simulated else 0.5 * robot.control_dt
+            answers = self.inbox(Float64MultiArray, "policy_output", command)
+            self._policy = RemotePolicy(self._setup, self._policy_packets, requests, answers, patience)
+            self.listen(Header, "policy_node/heartbeat", qos.HEARTBEAT, lambda _: self._policy_beat.hear(self._now))
+        self._loop = ControlLoop(self._drive, robot, self._policy, self._latch.is_set())
+        self._mode: Mode | None = None
+        self._cycle_time = math.nan
+
+        self._wanted = self.publisher(Float64MultiArray, "joint_commands_wanted", sensor)
+        self._tick_log = self.publisher(Float64MultiArray, "~/tick", sensor)
+        self._events = self.publisher(String, "~/events", qos.EVENTS)
+        self._state = self.publisher(String, "~/state", qos.LATCHED)
+        self._estop_active = self.publisher(Bool, "~/estop_active", qos.LATCHED)
+        self.listen(Bool, "estop", qos.LATCHED, lambda message: setattr(self, "_estop", message.data))
+        stamped = self.value("cmd_vel_stamped")
+        self.listen(TwistStamped if stamped else Twist, "cmd_vel", command, self._on_twist)
+        for request in Request:
+            service = self.create_service(Trigger, f"~/{request}", partial(self._serve, request))
+            self.own(partial(self.destroy_service, service))
+        timer = self.create_timer(1.0, self._report, clock=self.steady_clock)
+        self.own(lambda: self.destroy_timer(timer))
+
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="control", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the control loop; the last commands brake every joint."""
+        if self._thread is None:
+            return
+        self._ended.set()
+        self._thread.join()
+        self._thread = None
+        for _ in range(FINAL_COMMANDS):
+            self._drive.write_command(JointCommand.damping(self._robot.damping_kd))
+
+    # In the executor's thread.
+
+    def _on_twist(self, message: Twist | TwistStamped) -> None:
+        twist = message.twist if isinstance(message, TwistStamped) else message
+        if self._contract is not None:
+            places = [COMMANDS[entry.name] for entry in self._contract.command]
+            self._command = np.array([getattr(getattr(twist, part), axis) for part, axis in places])
+        self._cmd_vel.hear(self._now)
+
+    async def _serve(self, request: Request, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        asked = Asked(request, Future[Answer](executor=self.executor))
+        self._asked.put(asked)
+        answer = await asked.answer
+        assert answer is not None  # the control thread sets nothing else
+        response.success, response.message = answer.accepted, answer.reason
+        return response
+
+    # In the control thread.
+
+    def _run(self) -> None:
+        patience = SILENCE if self._simulated else 1.5 * self._robot.control_dt
+        arrived, began = time.monotonic(), not self._simulated
+        while not self._ended.is_set():
+            cycle = self._next_cycle(min(patience, 0.1))
+            begin = time.monotonic()
+            if cycle is not None:
+                self._drive_heard.hear(self._now)
+                if self._simulated and began and cycle.time == self._cycle_time:
+                    self._drive.repeat()  # our answer was lost, or not needed: time stands still until it arrives
+                    continue
+                began, self._cycle_time = True, cycle.time
+            elif not began or begin - arrived < patience:
+                self._answer_requests()
+                continue
+            if not self._simulated:
+                self._now = begin
+            elif cycle is not None:
+                self._now = cycle.time
+            else:
+                self._now += begin - arrived
+            self._periods.append(begin - arrived)
+            arrived = begin
+            self._drive.cycle = cycle
+            self._answer_requests()
+            self._step(begin)
+
+    def _next_cycle(self, timeout: float) -> Cycle | None:
+        message = self._inbox.take(timeout)
+        if message is None:
+            return None
+        now = math.nan if self._simulated else time.monotonic()
+        try:
+            return self._cycles.unpack(message.data, message.layout.data_offset, now)
+        except WireError as error:
+            self._refused += 1
+            self.report("topic robot_state", ERROR, str(error), {"refused": self._refused})
+            return None
+
+    def _policy_age(self, now: float) -> float:
+        if self._policy is None:
+            return math.inf
+        return min(self._policy_beat.age(now), self._policy.heard.age(now))
+
+    def _answer_requests(self) -> None:
+        while not self._asked.empty():
+            asked = self._asked.get()
+            answer = self._loop.controller.request(asked.request, self._now)
+            self._publish_event(
+                {"request": asked.request, "accepted": answer.accepted, "message": answer.reason, "time": self._now}
+            )
+            asked.answer.set_result(answer)
+
+    def _step(self, begin: float) -> None:
+        now, cycle = self._now, self._drive.cycle
+        inputs = Inputs(
+            estop=self._estop,
+            command=self._command,
+            command_age=self._cmd_vel.age(now),
+            policy_age=self._policy_age(now),
+            monitor_age=0.0,
+            hardware_age=self._drive_heard.age(now),
+            fault="the drives' driver is in fault: it damps" if cycle is not None and cycle.fault else "",
+        )
+        tick = self._loop.tick(inputs, now)
+        wanted = self._commands.pack(math.nan if cycle is None else cycle.time, tick.output.wanted)
+        self._wanted.publish(messages.multi_array(self._commands.packet, wanted))
+        answer_number = -1 if self._policy is None or tick.result is None else self._policy.used
+        log = self._ticks.pack(
+            now, begin, math.nan if cycle is None else cycle.time, answer_number, inputs, tick.output
+        )
+        self._tick_log.publish(messages.multi_array(self._ticks.packet, log))
+        self._announce(tick)
+
+    def _announce(self, tick: Tick) -> None:
+        """Publish what changed; remember an emergency stop."""
+        output = tick.output
+        for event in output.events:
+            self._publish_event(_as_dict(event, output.mode))
+        if output.mode is self._mode:
+            return
+        before, self._mode = self._mode, output.mode
+        if problem := self._latch.follow(output.mode, output.stop_reason):
+            self.get_logger().error(problem)
+            self.report("latch", ERROR, problem)
+        self._state.publish(String(data=output.mode))
+        self._estop_active.publish(Bool(data=output.mode is Mode.ESTOP))
+        reason = output.stop_reason if output.mode in (Mode.DAMPING, Mode.ESTOP) else ""
+        self._publish_event({"mode": output.mode, "from": before, "message": reason, "time": self._now})
+        self.get_logger().info(f"{before or 'start'} -> {output.mode}{': ' if reason else ''}{reason}")
+
+    def _publish_event(self, event: dict[str, object]) -> None:
+        self._events.publish(String(data=json.dumps(event)))
+
+    # Diagnostics.
+
+    def _report(self) -> None:
+        controller = self._loop.controller
+        periods, self._periods = self._periods, []
+        counters = {name: count for name, count in controller.monitor.counters().items() if count}
+        stopped = controller.mode in (Mode.DAMPING, Mode.ESTOP)
+        self.report(
+            "controller", WARN if stopped else OK, controller.stop_reason if stopped else controller.mode, counters
+        )
+        if periods:
+            values = {
+                "ticks per s": len(periods),
+                "longest period, ms": f"{1e3 * max(periods):.2f}",
+                "readings overwritten": self._inbox.skipped,
+                "late answers of the policy": 0 if self._policy is None else self._policy.late_answers,
+            }
+            self.report("control loop", OK, "running", values)
+        if self._policy is not None and self._policy.refused:
+            self.report("topic policy_output", ERROR, self._policy.refused)
+        if self._drive_heard.age(self._now) > SILENCE:
+            topic = self.resolve_topic_name("robot_state")
+            self.report("drives", ERROR, f"nothing is heard on {topic}: does hardware_node or sim_node run there?")
+        else:
+            self.report("drives", OK, "heard")
+
+
+def _as_dict(event: Event, mode: Mode) -> dict[str, object]:
+    number = {name: None if math.isnan(getattr(event, name)) else getattr(event, name) for name in ("value", "limit")}
+    return {
+        "reason": event.reason,
+        "reaction": Reaction(event.reaction).name.lower(),
+        **number,
+        "message": event.message,
+        "mode": mode,
+        "time": event.time,
+    }
+
+
+def main() -> int:
+    """Run the node."""
+    return run(SafetyMonitorNode)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,198 @@
+"""A robot in MuJoCo as a node: the same driver and topics as real hardware, and the world's clock."""
+
+from __future__ import annotations
+
+import json
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.parameter import Parameter as RosParameter
+from rosgraph_msgs.msg import Clock
+
+from hardware.base import RobotDriver
+from hardware.faults import FaultInjector
+from hardware.mujoco_robot import Hoist, MujocoRobot
+from robolearn.config import ConfigError
+from robolearn.deploy.robot import load_robot_file
+from robolearn_ros import messages, qos
+from robolearn_ros.drive import Drive, Order
+from robolearn_ros.node import OK, WARN, Parameter, RobotNode
+from robolearn_ros.node import main as run
+from sim.ground import Plane
+from sim.robots import load_robot
+from sim.scene import PhysicsConfig, build_scene
+
+PARAMETERS = (
+    Parameter("lock_step", True, "wait for the command that answers a cycle before time goes on"),
+    Parameter("real_time_factor", 1.0, "largest speed of simulated time; 0: as fast as it goes", 0.0, 100.0),
+    Parameter("hoisted", False, "hold the robot by a soft rope, feet off the ground", live=True),
+    Parameter("timestep", 0.002, "physics step, s", 0.0005, 0.005),
+    Parameter("seed", 0, "of random faults", 0, 2**31 - 1),
+    Parameter("fault", "", "JSON object: kind, and its parameters, is injected at once; empty: ends all", live=True),
+    Parameter("push", "", "JSON array [x, y, z]: pushes the base, N s, world frame, within 50 ms", live=True),
+)
+ANSWER_LIMIT = 2.0
+"""s of wall time that lock step waits. After that the controller counts as gone and time runs on without it.
+
+Before the first answer it waits for ever: the world begins with its controller."""
+AGAIN = 0.05
+"""s of wall time after which an unanswered cycle is published again: readings are sent without assurance."""
+PUSH_TIME = 0.05
+ROPE = 0.15
+"""m above the standing height: the feet are off the ground."""
+
+
+class SimNode(RobotNode):
+    """Turns the world in a thread of its own; ROS messages come and go in the executor's."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("sim_node", PARAMETERS, **options)
+        if self.value("use_sim_time"):
+            raise ConfigError("parameter 'use_sim_time': sim_node makes the simulated time and cannot follow it")
+        self._thread: threading.Thread | None = None
+
+    def setup(self) -> None:
+        """Build the world and put the robot on its feet."""
+        self._robot = load_robot_file(self.value("robot"))
+        description = load_robot(self.value("robot"))
+        physics = PhysicsConfig(timestep=self.value("timestep"))
+        scene = build_scene(description, Plane(), physics)
+        self._world = MujocoRobot(scene.model, self._robot.joints, description.base, self._robot.effort_limit)
+        self._height = description.base_height
+        self._weight = float(scene.model.body_subtreemass[0]) * 9.81
+        self._world.place(self._robot.default_pose, self._height)
+        self._injector = FaultInjector(self._world, self._world, self.value("seed"))
+        self._driver = RobotDriver(self._injector, self._robot, self._world)
+        self._wishes: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+        self._hoist(self.value("hoisted"))
+        self.add_on_set_parameters_callback(self._on_parameters)
+
+    def start(self) -> None:
+        """Let time run; it begins with the first command where lock step is on."""
+        self._driver.connect()
+        self._driver.configure()
+        self._driver.activate()
+        self._drive = Drive(self, self._robot, self._driver)
+        self._time = self.create_publisher(Clock, "/clock", qos.CLOCK)
+        self.own(lambda: self.destroy_publisher(self._time))
+        self._again = 0
+        timer = self.create_timer(1.0, self._report, clock=self.steady_clock)
+        self.own(lambda: self.destroy_timer(timer))
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="world", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the world's time, damped."""
+        if self._thread is not None:
+            self._ended.set()
+            self._thread.join()
+            self._thread = None
+        self._driver.disconnect()
+
+    def _run(self) -> None:
+        lock_step, factor = self.value("lock_step"), self.value("real_time_factor")
+        answering = heard = False
+        due = time.monotonic()
+        while not self._ended.is_set():
+            while not self._wishes.empty():
+                self._wishes.get()()
+            self._world.advance(self._robot.control_dt)
+            now = self._world.now()
+            state = self._driver.read_state()
+            order = None
+            patience = ANSWER_LIMIT if answering else 0.0
+            begin = time.monotonic()
+            while True:
+                self._time.publish(Clock(clock=messages.to_time(now)))
+                self._drive.publish(now, state)
+                order = self._await(now) if lock_step else self._drive.take(0.0)
+                waited = time.monotonic() - begin
+                if order is not None or self._ended.is_set() or (heard and waited >= patience) or not lock_step:
+                    break
+                self._again += heard
+            answering = order is not None
+            heard = heard or answering
+            if order is None:
+                self._driver.cycle()
+            else:
+                self._drive.apply(order, now)
+            # Without an answer there is nothing to hurry for, however fast the world may run.
+            pace = min(factor, 1.0) if factor and not answering else (factor or (0.0 if answering else 1.0))
+            due = self._rest(due, self._robot.control_dt / pace) if pace else time.monotonic()
+
+    def _report(self) -> None:
+        self.report(
+            "world", OK, "running", {"time, s": f"{self._world.now():.3f}", "cycles published again": self._again}
+        )
+
+    def _await(self, cycle: float) -> Order | None:
+        """Return the command that answers ``cycle``, if it comes before the cycle should be published again."""
+        end = time.monotonic() + AGAIN
+        while (left := end - time.monotonic()) > 0.0 and not self._ended.is_set():
+            order = self._drive.take(left)
+            if order is not None and order.cycle >= cycle - 1e-9:  # older ones are passed over
+                return order
+        return None
+
+    def _rest(self, due: float, period: float) -> float:
+        """Sleep until a period after ``due``; time that was lost is not made up for."""
+        due = max(due + period, time.monotonic() - period)
+        left = due - time.monotonic()
+        if left > 0.0:
+            self._ended.wait(left)
+        return due
+
+    def _hoist(self, up: bool) -> None:
+        height = self._height + ROPE
+        self._world.hoist = Hoist(height, 20.0 * self._weight, 4.0 * self._weight, 3.0 * self._weight) if up else None
+
+    def _on_parameters(self, parameters: list[RosParameter]) -> SetParametersResult:
+        """Check wishes here, fulfil them in the world's thread."""
+        wishes: list[Callable[[], object]] = []
+        try:
+            for parameter in parameters:
+                if parameter.name == "hoisted":
+                    wishes.append(partial(self._hoist, parameter.value))
+                elif parameter.name == "fault":
+                    wishes.append(self._fault(parameter.value))
+                elif parameter.name == "push" and parameter.value:
+                    impulse = np.array(json.loads(parameter.value), np.float64)
+                    if impulse.shape != (3,) or not np.isfinite(impulse).all():
+                        raise ValueError("needs three finite numbers")
+                    wishes.append(partial(self._world.push, impulse, PUSH_TIME))
+        except (ValueError, TypeError, ConfigError) as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        for wish in wishes:
+            self._wishes.put(wish)
+        return SetParametersResult(successful=True)
+
+    def _fault(self, text: str) -> Callable[[], object]:
+        if not text:
+            return self._injector.clear
+        data = json.loads(text)
+        if not isinstance(data, dict) or "kind" not in data:
+            raise ValueError("needs a JSON object with the entry 'kind'")
+        FaultInjector(self._world, self._world).inject(**data)  # raises where anything is wrong with it
+
+        def inject() -> None:
+            fault = self._injector.inject(**data)
+            self.report("fault injection", WARN, f"{fault.kind.name} since {fault.start:.3f} s", fault.parameters)
+
+        return inject
+
+
+def main() -> int:
+    """Run the node."""
+    return run(SimNode)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
