@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,8 +40,8 @@ class BringUp:
         use_sim_time: nodes follow ``/clock``; None: they do so where the robot is simulated.
         record: folder for the recording; empty: nothing is recorded.
         teleop: also start teleop_node, for a gamepad; a keyboard needs ``robolearn teleop`` in a terminal of its own.
-        link: how hardware_node reaches the real robot, one of ``LINKS``.
-        latch_file: remembers an emergency stop; empty: one in the user's state folder, by domain, namespace and kind.
+        link: how hardware_node reaches the real robot: one of ``LINKS``, or MODULE:FUNCTION of your own.
+        latch_file: remembers an emergency stop over a restart; empty: the safety monitor's default.
         parameter_files: ROS 2 parameter files (YAML), each stronger than the one before.
         parameters: by node and name; stronger than all files.
         domain: ROS domain; None: that of the environment (``ROS_DOMAIN_ID``), or 0.
@@ -93,32 +93,35 @@ def plan(wanted: BringUp) -> list[NodeSpec]:
     Raises:
         ConfigError: a file, name or number that cannot work; the message says which, and what would be right.
     """
-    namespace = _namespace(wanted.namespace)
-    domain = domain_id(wanted.domain)
+    namespace = full_namespace(wanted.namespace)
+    domain_id(wanted.domain)
     robot = load_robot_file(wanted.robot)
     if wanted.policy:
         _check_policy(wanted.policy, robot)
     use_sim_time = wanted.simulated if wanted.use_sim_time is None else wanted.use_sim_time
+    if use_sim_time and not wanted.simulated:
+        raise ConfigError("use_sim_time: a real robot lives in real time; only the simulated one publishes /clock")
     common: dict[str, Value] = {"robot": _robot(wanted.robot), "use_sim_time": use_sim_time}
     policy = str(Path(wanted.policy).resolve()) if wanted.policy else ""
-    latch = wanted.latch_file or str(_latch_file(wanted.simulated, domain, namespace))
     own: dict[str, dict[str, Value]] = {}
     if wanted.record:
-        own["recorder_node"] = {**common, "out": str(_writable(Path(wanted.record)).resolve())}
+        own["recorder_node"] = {**common, "policy": policy, "out": str(_writable(Path(wanted.record)).resolve())}
     if wanted.simulated:
         own["sim_node"] = {**common, "use_sim_time": False}  # it makes the time that the others follow
     else:
         own["hardware_node"] = {**common, "link": _link(wanted.link)}
     if policy:
         own["policy_node"] = {**common, "policy": policy}
-    own["safety_monitor"] = {**common, "policy": policy, "latch_file": latch}
+    own["safety_monitor"] = {**common, "policy": policy}
+    if wanted.latch_file:
+        own["safety_monitor"]["latch_file"] = str(Path(wanted.latch_file).expanduser().resolve())
     if wanted.teleop:
         own["teleop_node"] = dict(common)
     for name, values in wanted.parameters.items():
         if name not in own:
             raise unknown("node", name, own, "parameters")
         own[name] |= _scalars(values, name)
-    files = tuple(str(_parameter_file(Path(file)).resolve()) for file in wanted.parameter_files)
+    files = parameter_files(wanted.parameter_files)
     # Two simulated robots have two times: in a namespace, the clock is in that namespace too.
     remappings = (("/clock", "clock"),) if wanted.simulated and namespace else ()
     return [
@@ -140,14 +143,12 @@ def domain_id(wanted: int | None) -> int:
     return int(text)
 
 
-def state_folder() -> Path:
-    """Return the folder for what must survive a restart, and for logs."""
-    base = os.environ.get("XDG_STATE_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "state") / "robolearn"
+def full_namespace(text: str) -> str:
+    """Return a namespace as ROS 2 writes it: empty, or with a leading slash.
 
-
-def _namespace(text: str) -> str:
-    """Return a namespace as ROS 2 writes it: empty, or with a leading slash."""
+    Raises:
+        ConfigError: ROS 2 would not accept it.
+    """
     if text in ("", "/"):
         return ""
     if not _NAMESPACE.fullmatch(text) or len(text) > _MAX_NAMESPACE:
@@ -156,6 +157,22 @@ def _namespace(text: str) -> str:
             "with / between them, such as 'a1' or 'lab/a1'"
         )
     return f"/{text.lstrip('/')}"
+
+
+def parameter_files(paths: Sequence[str | Path]) -> tuple[str, ...]:
+    """Return ROS 2 parameter files with absolute paths.
+
+    Raises:
+        ConfigError: one cannot be read, is no parameter file, or names a node that does not exist: ROS 2 itself would
+            not say so.
+    """
+    for path in paths:
+        for name, entry in _entries(load_yaml(path), ""):
+            if entry is None:
+                raise ConfigError(f"{path}: {name or 'the file'}: expected 'ros__parameters:' with parameters below it")
+            if name.rpartition("/")[2] not in (*NODES, "*", "**"):
+                raise unknown("node", name, NODES, str(path))
+    return tuple(str(Path(path).resolve()) for path in paths)
 
 
 def _robot(name: str) -> str:
@@ -173,20 +190,9 @@ def _check_policy(path: str, robot: RobotFile) -> None:
 
 
 def _link(name: str) -> str:
-    if name not in LINKS:
-        raise unknown("link", name, LINKS)
+    if name not in LINKS and ":" not in name:
+        raise unknown("link", name, (*LINKS, "MODULE:FUNCTION"))
     return name
-
-
-def _latch_file(simulated: bool, domain: int, namespace: str) -> Path:
-    """Return the default latch file; its folder is made, since a stop that cannot be remembered is refused."""
-    folder = state_folder()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"latch file: the folder {folder} cannot be made ({error.strerror})") from error
-    kind = "sim" if simulated else "real"
-    return folder / f"estop-{kind}-{domain}{namespace.replace('/', '.')}"
 
 
 def _writable(folder: Path) -> Path:
@@ -204,16 +210,6 @@ def _scalars(values: object, name: str) -> dict[str, Value]:
         if not isinstance(value, bool | int | float | str):
             raise ConfigError(f"parameters: {name}.{key}: expected a number, text, true or false, got {value!r}")
     return dict(values)
-
-
-def _parameter_file(path: Path) -> Path:
-    """Refuse a file that is no ROS 2 parameter file, or that names a node which does not exist."""
-    for name, entry in _entries(load_yaml(path), ""):
-        if entry is None:
-            raise ConfigError(f"{path}: {name or 'the file'}: expected 'ros__parameters:' with parameters below it")
-        if name.rpartition("/")[2] not in (*NODES, "*", "**"):
-            raise unknown("node", name, NODES, str(path))
-    return path
 
 
 def _entries(data: object, name: str) -> Iterator[tuple[str, object]]:

@@ -7,18 +7,19 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
 import rclpy
-import rclpy.clock
 import rclpy.context
 import rclpy.executors
 from geometry_msgs.msg import Twist
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from rclpy.client import Client
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
@@ -43,7 +44,8 @@ class Operator:
 
     Attributes:
         state: name of the controller's mode; empty before it was heard.
-        events: of the safety monitor, as they came: time, reason, reaction, value, limit, message, mode.
+        events: of the safety monitor, as they came. All have time and message; those of a check also reason, reaction,
+            value, limit and mode; a change of mode has mode and from; a request has request and accepted.
     """
 
     def __init__(self, namespace: str = "", domain: int | None = None) -> None:
@@ -66,11 +68,11 @@ class Operator:
         self._calls: dict[str, Client] = {
             request: self._node.create_client(Trigger, f"safety_monitor/{request}") for request in Request
         }
-        self._simulation = self._node.create_client(SetParameters, "sim_node/set_parameters")
+        self._simulation: Client = self._node.create_client(SetParameters, "sim_node/set_parameters")
         self._commands = self._node.create_publisher(Twist, "cmd_vel", qos.COMMAND)
         self._node.create_subscription(String, "safety_monitor/state", self._on_state, qos.LATCHED)
         self._node.create_subscription(String, "safety_monitor/events", self._on_event, qos.EVENTS)
-        steady = rclpy.clock.Clock(clock_type=rclpy.clock.ClockType.STEADY_TIME)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._node.create_timer(1.0 / COMMAND_HZ, self._repeat, clock=steady)
         self._executor = rclpy.executors.SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
@@ -111,13 +113,17 @@ class Operator:
         self.wait_for(lambda: self.state == name, timeout, f"state {name!r}")
 
     def wait_for_event(self, reason: str, timeout: float = TIMEOUT) -> dict[str, Any]:
-        """Return the first event with this reason; waits for it.
+        """Return the first event of the check ``reason``; waits for it.
 
         Raises:
             OperatorError: there is none after ``timeout`` s.
         """
-        self.wait_for(lambda: any(event["reason"] == reason for event in self.events), timeout, f"event {reason!r}")
-        return next(event for event in self.events if event["reason"] == reason)
+
+        def found() -> Iterator[dict[str, Any]]:
+            return (event for event in self.events if event.get("reason") == reason)
+
+        self.wait_for(lambda: any(found()), timeout, f"event {reason!r}")
+        return next(found())
 
     def wait_for(self, condition: Callable[[], bool], timeout: float = TIMEOUT, what: str = "the condition") -> None:
         """Wait until ``condition`` holds; it is asked whenever a state or event arrives.

@@ -1,0 +1,13 @@
+"""Bring up a simulated robot.
+
+ros2 launch robolearn_ros sim.launch.py policy:=/path/to/policy.onnx
+"""
+
+from robolearn_ros.launching import launch_description
+
+from launch import LaunchDescription
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Return what to start."""
+    return launch_description(sim="true", link="loopback")

@@ -1,0 +1,14 @@
+"""Steer a running robot with a gamepad: /joy comes from `ros2 run joy joy_node`. For the keyboard: robolearn teleop.
+
+ros2 launch robolearn_ros teleop.launch.py namespace:=a1
+"""
+
+from robolearn_ros.launching import launch_description
+
+from launch import LaunchDescription
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Return what to start."""
+    fixed = {"sim": "false", "use_sim_time": "false", "link": "loopback", "policy": "", "record": "", "latch_file": ""}
+    return launch_description("teleop_node", teleop="true", **fixed)
