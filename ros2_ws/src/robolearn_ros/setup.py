@@ -15,7 +15,7 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
         (f"share/{NAME}/config", sorted(glob("config/*.yaml"))),
-        (f"share/{NAME}/launch", sorted(glob("../../../launch/*.launch.py"))),
+        (f"share/{NAME}/launch", sorted(glob("launch/*.launch.py"))),
     ],
     install_requires=["setuptools"],  # robolearn itself comes from pip; see docs/deployment.md
     zip_safe=True,
