@@ -215,16 +215,19 @@ class PolicyPackets:
             WireError: it is not such a packet.
         """
         part = self.input.unpack(data, fingerprint)
+        number = float(part["number"][0])
+        if not number.is_integer():
+            raise WireError(f"policy_input: number {number} is no whole number")
         state = RobotState(
             position=part["position"],
             velocity=part["velocity"],
             torque=np.zeros(len(part["position"])),
             orientation=part["orientation"],
             angular_velocity=part["angular_velocity"],
-            sequence=int(part["number"][0]),
+            sequence=int(number),
             stamp=0.0,
         )
-        return int(part["number"][0]), bool(part["first"][0]), state, part["command"]
+        return int(number), bool(part["first"][0]), state, part["command"]
 
     def answer(self, number: int, result: PolicyResult) -> array[float]:
         """Return the answer to request ``number``."""
