@@ -82,7 +82,8 @@ class TeleopSettings:
         ):
             if not ok:
                 raise ConfigError(f"teleop {name}: must be {must}, got {getattr(self, name)}")
-        used = {"deadman": self.deadman, **{request: index for request, index in self.buttons.items() if index >= 0}}
+        used: dict[str, int] = {"deadman": self.deadman}
+        used.update((request, index) for request, index in self.buttons.items() if index >= 0)
         for name, index in used.items():
             other = next(first for first, same in used.items() if same == index)
             if other != name:
