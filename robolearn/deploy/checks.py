@@ -39,6 +39,7 @@ class Reason(StrEnum):
     VELOCITY = "velocity"
     TORQUE = "torque"
     TRACKING = "tracking"
+    DRIVE_RESPONSE = "drive_response"
     TILT = "tilt"
     FALL = "fall"
     ANGULAR_RATE = "angular_rate"
@@ -86,6 +87,9 @@ CHECKS: dict[Reason, Judged] = {
     Reason.VELOCITY: Judged("joint velocity as a share of its limit", "", "damping"),
     Reason.TORQUE: Judged("measured joint torque as a share of its limit", "", "damping"),
     Reason.TRACKING: Judged("distance between commanded and measured joint position", "rad", "damping"),
+    Reason.DRIVE_RESPONSE: Judged(
+        "ticks with a drive's torque away from its command, by a share of the limit", "ticks", "damping"
+    ),
     Reason.TILT: Judged("angle of the base from upright", "rad", "damping"),
     Reason.FALL: Judged("angle of the base from upright: it lies on its side", "rad", "damping"),
     Reason.ANGULAR_RATE: Judged("angular rate of the base", "rad/s", "damping"),
@@ -127,7 +131,7 @@ POLICY_ONLY = (
 )
 """Checks that are judged under the policy only."""
 
-DRIVEN_ONLY = (Reason.SOFT_RANGE, Reason.RATE_LIMIT, Reason.PREDICTED_TORQUE, Reason.TRACKING)
+DRIVEN_ONLY = (Reason.SOFT_RANGE, Reason.RATE_LIMIT, Reason.PREDICTED_TORQUE, Reason.TRACKING, Reason.DRIVE_RESPONSE)
 """Checks that are judged only while joints are held with stiffness."""
 
 

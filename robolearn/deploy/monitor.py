@@ -228,6 +228,15 @@ class Monitor:
         if self._mode in DRIVEN and sent.kp.any():
             error = np.abs(sent.position - state.position)
             self._joint(Reason.TRACKING, error, tracking.policy if policy else tracking.stand)
+            self._judge_drives(state, sent)
+
+    def _judge_drives(self, state: RobotState, sent: JointCommand) -> None:
+        """Compare the torques that the drives report with those that the last command asks for."""
+        effort, limit = self._robot.effort_limit, self._robot.safety.drive_response.limit
+        asked = sent.kp * (sent.position - state.position) - sent.kd * state.velocity
+        away = np.abs(state.torque - np.clip(asked, -effort, effort)) / effort
+        worst = int(away.argmax())
+        self._occur(Reason.DRIVE_RESPONSE, bool(away[worst] > limit), where=self._robot.joints[worst])
 
     def _judge_command(self, inputs: Inputs, policy: PolicySetup) -> AnyFloat | None:
         safety = self._robot.safety

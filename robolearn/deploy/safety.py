@@ -114,6 +114,17 @@ class Share:
 
 
 @dataclass(frozen=True)
+class Excess(Share):
+    """As ``Share``, of the ticks with a value above ``limit``."""
+
+    limit: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _positive(self, "limit")
+
+
+@dataclass(frozen=True)
 class Late:
     """Warns each time a value is above ``limit``; trips at ``consecutive`` in a row or at a share of the last ones."""
 
@@ -208,6 +219,7 @@ class Safety:
         velocity, torque: share of the joint's limit.
         position_jump: change of position over time between two readings, as a share of the velocity limit.
         tracking: rad between command and measurement.
+        drive_response: reported torque away from what the command asks for, as a share of the effort limit.
         tilt, fall: rad between the base's z axis and the vertical.
         angular_rate: rad/s of the base.
         state_stale, state_frozen, time_backwards, imu_frozen, joint_frozen: policy periods.
@@ -234,6 +246,7 @@ class Safety:
     velocity: PerMode
     torque: PerMode
     tracking: PerMode
+    drive_response: Excess
     tilt: Level
     fall: Level
     angular_rate: Level

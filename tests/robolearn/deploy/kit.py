@@ -62,6 +62,7 @@ def robot_data():
             "velocity": {"mode": "trip", "stand": 0.5, "policy": 1.0, "debounce": 0.02},
             "torque": {"mode": "trip", "stand": 0.8, "policy": 1.1, "debounce": 0.02},
             "tracking": {"mode": "trip", "stand": 0.5, "policy": 1.0, "debounce": 0.1},
+            "drive_response": {**share, "limit": 0.5},
             "tilt": {**level, "limit": 1.0, "debounce": 0.05},
             "fall": {**level, "limit": 1.4},
             "angular_rate": {**level, "limit": 8.0},
