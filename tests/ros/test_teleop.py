@@ -19,13 +19,13 @@ import rclpy.executors
 from geometry_msgs.msg import Twist, TwistStamped
 from rclpy.context import Context
 from rclpy.signals import SignalHandlerOptions
-from robolearn_ros import qos
-from robolearn_ros.terminal import Terminal, TerminalError, split_keys
 from sensor_msgs.msg import Joy
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from robolearn.deploy.modes import Request
+from robolearn_ros import qos
+from robolearn_ros.terminal import Terminal, TerminalError, split_keys
 
 LIMIT = 30.0
 """s until what is waited for must have happened, however busy the machine."""
@@ -38,9 +38,6 @@ DEADMAN, ESTOP = 4, 1
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch, tmp_path):
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
-    monkeypatch.setenv("ROS_DOMAIN_ID", str(10 + int(worker.removeprefix("gw")) % 90))
-    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     monkeypatch.setenv("ROS_LOG_DIR", str(tmp_path))
 
 
