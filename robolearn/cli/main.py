@@ -26,6 +26,7 @@ COMMANDS = {
     "deploy": "start the ROS 2 nodes of a robot, simulated or real, and stop them safely",
     "request": "ask a running robot to arm, stand, start_policy, stop, estop or reset",
     "teleop": "steer a running robot with keyboard or gamepad",
+    "log": "tell what happened in a recording of a robot, and run its policy again",
     "replay": "run a divergence dump again and say where it breaks",
     "bench": "run the speed benchmarks",
     "config": "show the resolved configuration of an experiment, or explain its fields",

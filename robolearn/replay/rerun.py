@@ -1,0 +1,241 @@
+"""Runs a policy again over the recorded requests and says where it differs from what was recorded, and since when.
+
+A robot and a training that disagree about one signal show up here: as the one term of the observation that differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from robolearn.config import ConfigError
+from robolearn.deploy.contract import Observation, PolicyContract
+from robolearn.deploy.inputs import PolicyResult
+from robolearn.deploy.policy import OnnxPolicy
+from robolearn.deploy.robot import RobotFile
+from robolearn.deploy.runner import PolicyRunner
+from robolearn.deploy.types import Array, RobotState
+from robolearn.replay.mcap import BagError
+from robolearn.replay.recording import Recording
+
+TOLERANCE = 1e-5
+"""Largest difference that counts as none, in the unit of the quantity; the observation has the network's units."""
+
+_LATEST = 1.0
+"""s between a request and its answer, at most."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How one quantity differs from what was recorded.
+
+    Attributes:
+        group: ``observation``, ``action`` or ``joint_target``.
+        name: term of the observation, or joint.
+        largest: largest absolute difference; infinite where one of the two is not finite.
+        rms: root of the mean square over all columns and outputs.
+        since: s, when it was above the tolerance for the first time; None when it never was.
+        where: column and frame of the largest difference, in words; empty where there is only one.
+    """
+
+    group: str
+    name: str
+    largest: float
+    rms: float
+    since: float | None
+    where: str
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """A policy over recorded requests.
+
+    Attributes:
+        policy: its file.
+        outputs: how many were compared.
+        skipped: requests that could not be: without an answer, or behind a hole in the recording, where nobody knows
+            what the policy remembered.
+        tolerance: above which a difference counts.
+        differences: terms of the observation in order, then actions, then joint targets.
+        left_out: terms that only one of the two policies has.
+    """
+
+    policy: Path
+    outputs: int
+    skipped: int
+    tolerance: float
+    differences: tuple[Difference, ...]
+    left_out: tuple[str, ...]
+
+    @property
+    def identical(self) -> bool:
+        """Whether nothing differs."""
+        return all(difference.since is None for difference in self.differences)
+
+    @property
+    def first(self) -> Difference | None:
+        """What differs first: the cause is there; of several at once, that which differs most."""
+        differing = [difference for difference in self.differences if difference.since is not None]
+        return min(differing, key=lambda each: (each.since, _rank(each), -each.largest), default=None)
+
+    @property
+    def most(self) -> Difference | None:
+        """Which term of the observation differs most; None when none does."""
+        differing = [each for each in self.differences if each.group == "observation" and each.since is not None]
+        return max(differing, key=lambda each: each.largest, default=None)
+
+
+def rerun(recording: Recording, policy: str | Path | None = None, tolerance: float = TOLERANCE) -> Rerun:
+    """Feed the recorded requests to a policy and compare.
+
+    Args:
+        recording: with requests and answers of a policy.
+        policy: file of the policy; None takes the one of the recording.
+        tolerance: above which a difference counts.
+
+    Raises:
+        BagError: the recording has no requests, or names no policy.
+        ConfigError: the policy does not fit the robot, or reads other commands.
+        PolicyFileError: the policy file cannot be used.
+    """
+    file = policy or recording.policy
+    if file is None or recording.contract is None:
+        raise BagError(f"{recording.path}: the recorder was not told of a policy; name the one that ran with --policy")
+    loaded = OnnxPolicy(file)
+    runner = PolicyRunner(loaded, recording.robot, timer=lambda: 0.0)
+    if len(loaded.contract.command) != len(recording.contract.command):
+        raise ConfigError(
+            f"{file}: reads {len(loaded.contract.command)} commands, but {len(recording.contract.command)} are recorded"
+        )
+    places, results = [], []
+    skipped = 0
+    for request, answer, result in _evaluate(recording, runner):
+        if answer is None or result is None:
+            skipped += 1
+        else:
+            places.append((request, answer))
+            results.append(np.concatenate([result.observation, result.action, result.joint_target]))
+    if not places:
+        raise BagError(f"{recording.path}: no request to the policy is recorded with its answer; did it ever run?")
+    requests, answers = np.array(places).T
+    answered = recording.answered
+    recorded = np.hstack([answered[name][answers] for name in ("observation", "action", "joint_target")])
+    pairs = list(_pairs(loaded.contract, recording.contract, recording.robot))
+    time = recording.asked.time[requests]
+    again = np.array(results, np.float64)
+    return Rerun(
+        policy=Path(file),
+        outputs=len(places),
+        skipped=skipped,
+        tolerance=tolerance,
+        differences=tuple(
+            _difference(pair, again[:, pair.ours], recorded[:, pair.theirs], time, tolerance) for pair in pairs
+        ),
+        left_out=_left_out(loaded.contract.observation, recording.contract.observation),
+    )
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Columns that belong together: in the outputs computed again, and in the recorded ones."""
+
+    group: str
+    name: str
+    ours: list[int]
+    theirs: list[int]
+    labels: list[str]
+
+
+def _evaluate(recording: Recording, runner: PolicyRunner) -> Iterator[tuple[int, int | None, PolicyResult | None]]:
+    """Yield the places of each request and its answer, and the policy's output; None where there is none."""
+    asked = recording.asked
+    if not len(asked):
+        return
+    numbers, firsts = asked.column("number"), asked.column("first")
+    known = False  # whether the policy remembers what it remembered then
+    for i in range(len(asked)):
+        if firsts[i]:
+            runner.reset()
+            known = True
+        elif i == 0 or numbers[i] != numbers[i - 1] + 1:
+            known = False
+        if not known:
+            yield i, None, None
+            continue
+        state = RobotState(
+            position=asked["position"][i],
+            velocity=asked["velocity"][i],
+            torque=np.zeros(len(recording.robot.joints)),
+            orientation=asked["orientation"][i],
+            angular_velocity=asked["angular_velocity"][i],
+            sequence=i,
+            stamp=0.0,
+        )
+        yield i, _answer(recording, i), runner.evaluate(state, asked["command"][i], 0.0)
+
+
+def _answer(recording: Recording, request: int) -> int | None:
+    """Return the place of the answer to a request; after a restart of the controller numbers come a second time."""
+    asked, answered = recording.asked, recording.answered
+    if not len(answered):
+        return None
+    numbered = np.flatnonzero(answered.column("number") == asked.column("number")[request])
+    near = numbered[np.abs(answered.arrival[numbered] - asked.arrival[request]) < _LATEST]
+    return int(near[0]) if len(near) else None
+
+
+def _columns(contract: PolicyContract) -> dict[str, dict[str, int]]:
+    """Return by term, and by what to call it, each column of the observation."""
+    found: dict[str, dict[str, int]] = {term.name: {} for term in contract.observation.terms}
+    place = 0
+    for frame in range(contract.observation.history):
+        for term in contract.observation.terms:
+            joints = contract.robot.joints
+            names = joints if term.width == len(joints) else [f"column {i}" for i in range(term.width)]
+            for name in names:
+                found[term.name][f"{name}, {frame} outputs old" if frame else name] = place
+                place += 1
+    return found
+
+
+def _pairs(ours: PolicyContract, theirs: PolicyContract, robot: RobotFile) -> Iterator[_Pair]:
+    left, right = _columns(ours), _columns(theirs)
+    for name, columns in left.items():
+        if labels := [label for label in columns if label in right.get(name, {})]:
+            yield _Pair(
+                "observation", name, [columns[each] for each in labels], [right[name][each] for each in labels], labels
+            )
+    for group, shift in (("action", 0), ("joint_target", len(robot.joints))):
+        for i, joint in enumerate(robot.joints):
+            yield _Pair(
+                group, joint, [ours.observation.width + shift + i], [theirs.observation.width + shift + i], [""]
+            )
+
+
+def _left_out(ours: Observation, theirs: Observation) -> tuple[str, ...]:
+    names = {term.name for term in ours.terms} ^ {term.name for term in theirs.terms}
+    return tuple(sorted(names))
+
+
+def _difference(pair: _Pair, ours: Array, theirs: Array, time: Array, tolerance: float) -> Difference:
+    with np.errstate(invalid="ignore"):
+        error = np.abs(ours - theirs)
+    both = np.isnan(ours) & np.isnan(theirs)
+    error = np.where(both | (ours == theirs), 0.0, np.nan_to_num(error, nan=np.inf))
+    above = np.flatnonzero((error > tolerance).any(axis=1))
+    worst = int(error.max(axis=0).argmax())
+    return Difference(
+        group=pair.group,
+        name=pair.name,
+        largest=float(error.max()),
+        rms=float(np.sqrt((error**2).mean())),
+        since=float(time[above[0]]) if len(above) else None,
+        where=pair.labels[worst],
+    )
+
+
+def _rank(difference: Difference) -> int:
+    return ("observation", "action", "joint_target").index(difference.group)
