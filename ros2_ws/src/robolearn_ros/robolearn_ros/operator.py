@@ -24,6 +24,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from robolearn.config import ConfigError, unknown
+from robolearn.deploy.bringup import full_namespace
 from robolearn.deploy.modes import Answer, Request
 from robolearn_ros import qos
 
@@ -57,18 +58,24 @@ class Operator:
         """
         self.state = ""
         self.events: list[dict[str, Any]] = []
-        self._namespace = f"/{namespace.strip('/')}".rstrip("/")
+        self._namespace = full_namespace(namespace)
         self._velocity: tuple[float, float, float] | None = None
         self._news = threading.Condition()
         self._context = rclpy.context.Context()
         rclpy.init(context=self._context, domain_id=domain)
         self._node = rclpy.create_node(
-            f"operator_{os.getpid()}", namespace=self._namespace, context=self._context, use_global_arguments=False
+            f"operator_{os.getpid()}",
+            namespace=self._namespace,
+            context=self._context,
+            use_global_arguments=False,
+            enable_rosout=False,
+            start_parameter_services=False,
         )
         self._calls: dict[str, Client] = {
             request: self._node.create_client(Trigger, f"safety_monitor/{request}") for request in Request
         }
         self._simulation: Client = self._node.create_client(SetParameters, "sim_node/set_parameters")
+        self._placing: Client = self._node.create_client(Trigger, "sim_node/place")
         self._commands = self._node.create_publisher(Twist, "cmd_vel", qos.COMMAND)
         self._node.create_subscription(String, "safety_monitor/state", self._on_state, qos.LATCHED)
         self._node.create_subscription(String, "safety_monitor/events", self._on_event, qos.EVENTS)
@@ -155,6 +162,14 @@ class Operator:
         """
         self.set_simulation("push", json.dumps([x, y, z]), timeout)
 
+    def place(self, timeout: float = TIMEOUT) -> None:
+        """Put the simulated robot back on its feet, where it began.
+
+        Raises:
+            OperatorError: there is no simulated robot.
+        """
+        self._call(self._placing, Trigger.Request(), "sim_node", timeout)
+
     def set_simulation(self, parameter: str, value: bool | str, timeout: float = TIMEOUT) -> None:
         """Set a parameter of sim_node.
 
@@ -171,8 +186,14 @@ class Operator:
         if not result.successful:
             raise ConfigError(f"sim_node refuses {parameter} {value!r}: {result.reason}")
 
+    def alive(self, node: str) -> bool:
+        """Tell whether a node of this robot gives signs of life; it may not be active yet."""
+        return self._node.count_publishers(f"{node}/heartbeat") > 0
+
     def close(self) -> None:
         """Leave. The robot goes on as it is, without a velocity command."""
+        if not self._context.ok():
+            return
         self._executor.shutdown()
         self._thread.join()  # destroying the node under a running executor aborts the process
         self._node.destroy_node()
