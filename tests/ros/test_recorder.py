@@ -1,0 +1,261 @@
+"""recorder_node as a process: what is published is in the bag, whatever happens to the recorder."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+import rclpy
+import rclpy.context
+import rclpy.executors
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from geometry_msgs.msg import Twist, TwistStamped
+from sensor_msgs.msg import JointState
+from stack import LIMIT, RELEASED, Node, Stack
+from std_msgs.msg import Bool, Float64MultiArray, Header, String
+
+from robolearn.deploy.robot import load_robot_file
+from robolearn.deploy.types import JointCommand, RobotState
+from robolearn.deploy.wire import CommandPacket, StatePacket
+from robolearn.replay.decisions import decide_again
+from robolearn.replay.mcap import BagError
+from robolearn.replay.recording import load
+from robolearn.replay.rerun import rerun
+from robolearn.replay.summary import summarize
+from robolearn_ros import qos
+from robolearn_ros.messages import multi_array
+
+ROBOT = load_robot_file("a1")
+STATES, COMMANDS = StatePacket(ROBOT), CommandPacket(ROBOT)
+
+
+class Talker:
+    """Publishes as the other nodes do, and hears the recorder's diagnostics."""
+
+    def __init__(self, namespace=""):
+        self.context = rclpy.context.Context()
+        rclpy.init(context=self.context)
+        self.node = rclpy.create_node("talker", namespace=namespace, context=self.context, use_global_arguments=False)
+        self.executor = rclpy.executors.SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.publishers = {}
+        self.levels = []
+        self.node.create_subscription(DiagnosticArray, "diagnostics", self._hear, qos.DIAGNOSTICS)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.executor.shutdown()
+        self.node.destroy_node()
+        rclpy.try_shutdown(context=self.context)
+
+    def _hear(self, message):
+        self.levels += [status for status in message.status if status.name.endswith("recorder_node: recording")]
+
+    def say(self, topic, message, profile):
+        if topic not in self.publishers:
+            self.publishers[topic] = self.node.create_publisher(type(message), topic, profile)
+        self.publishers[topic].publish(message)
+
+    def wait(self, condition, what):
+        end = time.monotonic() + LIMIT
+        while not condition():
+            assert time.monotonic() < end, what
+            self.executor.spin_once(timeout_sec=0.02)
+
+    def open(self, topic, kind, profile):
+        """Advertise a topic and wait until the recorder listens."""
+        self.publishers[topic] = self.node.create_publisher(kind, topic, profile)
+        self.wait(lambda: self.publishers[topic].get_subscription_count() > 0, f"nobody listens to {topic}")
+
+    def cycle(self, number):
+        """A reading and its command; the reading's counter is ``number``."""
+        zero, now = np.zeros(12), 10.0 + 0.005 * number
+        state = RobotState(zero, zero, zero, np.array([1.0, 0, 0, 0]), np.zeros(3), sequence=number, stamp=now)
+        data = STATES.pack(now, False, state)
+        self.say("robot_state", multi_array(STATES.packet, data), qos.SENSOR)
+        command = COMMANDS.pack(now, JointCommand.zero(12))
+        self.say("joint_commands", multi_array(COMMANDS.packet, command), qos.COMMAND)
+
+
+@pytest.fixture
+def recorder(tmp_path):
+    """A function that starts a recorder; it is stopped at the end."""
+    nodes = []
+
+    def start(**parameters):
+        namespace = parameters.pop("namespace", "")
+        given = {"robot": "a1", "out": tmp_path / "out", "min_free_megabytes": 0.0, **parameters}
+        nodes.append(Node(tmp_path, "recorder_node", namespace=namespace, **given))
+        return nodes[-1]
+
+    yield start
+    for node in nodes:
+        if node.process.poll() is None:
+            node.stop()
+
+
+def test_what_is_published_is_in_the_bag(recorder, tmp_path):
+    """In a namespace; also what was said before the recorder came, where it is latched."""
+    with Talker("/lab/a1") as talker:
+        talker.say("estop", Bool(data=True), qos.LATCHED)
+        talker.say("safety_monitor/state", String(data="idle"), qos.LATCHED)
+        node = recorder(namespace="lab/a1", policy=RELEASED)
+        for topic, kind, profile in (
+            ("robot_state", Float64MultiArray, qos.SENSOR), ("joint_commands", Float64MultiArray, qos.COMMAND),
+            ("cmd_vel", Twist, qos.COMMAND), ("safety_monitor/events", String, qos.EVENTS),
+            ("joint_states", JointState, qos.SENSOR), ("policy_node/heartbeat", Header, qos.HEARTBEAT),
+        ):  # fmt: skip
+            talker.open(topic, kind, profile)
+        for i in range(50):
+            talker.cycle(i)
+            talker.executor.spin_once(timeout_sec=0.005)
+        twist = Twist()
+        twist.linear.x, twist.linear.y, twist.angular.z = 0.5, -0.25, 1.0
+        talker.say("cmd_vel", twist, qos.COMMAND)
+        for i in range(20):  # all at once: none may be lost
+            talker.say("safety_monitor/events", String(data=json.dumps({"reason": "tilt", "value": i})), qos.EVENTS)
+        talker.say("joint_states", JointState(name=list(ROBOT.joints)), qos.SENSOR)
+        talker.say("policy_node/heartbeat", Header(), qos.HEARTBEAT)
+        talker.wait(lambda: "joint_states" in _heard(talker), "the recorder heard the last of them")
+        assert node.stop() == 0, node.text()
+    found = load(tmp_path / "out")
+    assert (found.complete, found.lost, dict(found.unreadable)) == (True, 0, {})
+    assert found.path.name.endswith("_lab-a1_a1")
+    assert found.about.namespace == "/lab/a1"
+    assert found.about.policy.path == str(RELEASED)
+    assert found.states.column("sequence").tolist() == list(range(50))
+    assert found.commands.column("cycle") == pytest.approx(10.0 + 0.005 * np.arange(50))
+    assert found.velocity["command"].tolist() == [[0.5, -0.25, 1.0]]
+    assert [note.data["value"] for note in found.notes] == list(range(20))
+    assert [mode for _, mode in found.modes] == ["idle"]
+    for topic in ("estop", "joint_states", "policy_node/heartbeat", "diagnostics"):
+        assert found.counts[topic] >= 1, topic
+
+
+def _heard(talker):
+    return "".join(value.value for status in talker.levels for value in status.values if value.key == "topics heard")
+
+
+def test_a_killed_recorder_leaves_what_was_on_the_disk(recorder, tmp_path):
+    """kill -9: all that was seen in the file before is still there, without a hole, and more cannot be expected."""
+    node = recorder()
+    sent = 0
+
+    def on_disk():
+        nonlocal sent
+        talker.cycle(sent)
+        sent += 1
+        time.sleep(0.002)
+        try:
+            return len(load(tmp_path / "out").states)
+        except (BagError, ValueError):  # not begun
+            return 0
+
+    with Talker() as talker:
+        for topic in ("robot_state", "joint_commands"):
+            talker.open(topic, Float64MultiArray, qos.SENSOR if topic == "robot_state" else qos.COMMAND)
+        talker.wait(lambda: on_disk() > 0, "the first second is on the disk")
+        first = on_disk()
+        talker.wait(lambda: on_disk() > first, "the second one too")
+        seen = on_disk()
+        node.kill()
+    found = load(tmp_path / "out")
+    assert not found.complete
+    numbers = found.states.column("sequence")
+    assert len(numbers) >= seen
+    assert (np.diff(numbers) == 1).all()
+    assert not (found.path / "metadata.yaml").exists()
+
+
+def test_nothing_to_record_is_no_error(recorder, tmp_path):
+    node = recorder()
+    with Talker() as talker:
+        talker.wait(lambda: talker.levels, "diagnostics of the recorder")
+        assert talker.levels[-1].level == DiagnosticStatus.OK
+    assert node.stop() == 0
+    found = load(tmp_path / "out")
+    assert set(found.counts) <= {"diagnostics"}
+
+
+def test_a_full_recording_is_said_and_the_node_lives_on(recorder, tmp_path):
+    node = recorder(max_megabytes=1.0)
+    with Talker() as talker:
+        talker.open("safety_monitor/events", String, qos.EVENTS)
+
+        def stopped():
+            talker.say("safety_monitor/events", String(data="x" * 20_000), qos.EVENTS)
+            return any(status.level == DiagnosticStatus.ERROR for status in talker.levels)
+
+        talker.wait(stopped, "the limit is reached")
+        assert "has reached its largest size (1 MB)" in talker.levels[-1].message
+        before = len(talker.levels)
+        talker.wait(lambda: len(talker.levels) > before + 1, "it goes on telling")
+        assert node.process.poll() is None
+    assert node.stop() == 0
+    found = load(tmp_path / "out")
+    assert found.complete
+    assert found.counts["safety_monitor/events"] >= 50
+
+
+def test_a_stamped_velocity_command(recorder, tmp_path):
+    node = recorder(cmd_vel_stamped=True)
+    with Talker() as talker:
+        talker.open("cmd_vel", TwistStamped, qos.COMMAND)
+        stamped = TwistStamped()
+        stamped.twist.linear.x = 0.75
+        talker.say("cmd_vel", stamped, qos.COMMAND)
+        talker.wait(lambda: "cmd_vel" in _heard(talker), "the recorder heard it")
+    assert node.stop() == 0
+    assert load(tmp_path / "out").velocity["command"][0, 0] == 0.75
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"robot": "a2"}, "unknown robot 'a2'"),
+        ({"policy": "missing.onnx"}, "missing.onnx: cannot be read"),
+        ({"robot": "go1", "policy": RELEASED}, "made for 'a1', not for robot 'go1'"),
+        ({"max_megabytes": 0.0}, "max_megabytes"),
+        ({"max_megabyte": 5.0}, "Did you mean 'max_megabytes'?"),
+    ],
+)
+def test_what_cannot_work_is_refused(recorder, parameters, words):
+    node = recorder(**parameters)
+    assert node.process.wait(LIMIT) == 1
+    assert words in node.text()
+    assert "Traceback" not in node.text()
+
+
+def test_a_folder_that_cannot_be_made_is_refused(recorder, tmp_path):
+    (tmp_path / "file").write_text("")
+    node = recorder(out=tmp_path / "file" / "out")
+    assert node.process.wait(LIMIT) == 1
+    assert "Not a directory" in node.text()
+    assert "Traceback" not in node.text()
+
+
+def test_a_recorded_walk_equals_the_live_one(tmp_path):
+    """Robot, controller and policy in processes of their own: run again from the bag alone, all of it is the same."""
+    stack = Stack(tmp_path)
+    stack.start("recorder_node", out=tmp_path / "out", min_free_megabytes=0.0)
+    with stack:
+        stack.walk(0.5)
+        file = next((tmp_path / "out").glob("*/*.mcap"))
+        before = file.stat().st_size
+        stack.operator.wait_for(lambda: file.stat().st_size > before + 500_000, LIMIT, "the walk is on the disk")
+        stack.ask("stop")
+        stack.wait("damping")
+    found = load(tmp_path / "out")
+    assert found.complete
+    assert not found.unreadable
+    again = rerun(found)
+    assert again.identical, again.first
+    assert again.outputs > 20
+    decided = decide_again(found)
+    assert decided.disagreement is None, decided
+    assert decided.largest == 0.0
+    summary = summarize(found)
+    assert [each.mode for each in summary.modes] == ["idle", "stand", "ready", "policy", "damping"]
+    assert [each.request for each in summary.requests if each.accepted] == ["arm", "stand", "start_policy", "stop"]
