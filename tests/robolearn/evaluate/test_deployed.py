@@ -1,0 +1,96 @@
+"""A deployed robot in one process: the same run every time, copies with their own future, faults, a spoiled policy."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robolearn.config import ConfigError
+from robolearn.deploy.modes import Mode, Request
+from robolearn.deploy.policy import OnnxPolicy
+from robolearn.evaluate.deployed import DeployedRobot, calm
+
+RELEASED = Path(__file__).parents[3] / "policies" / "a1_velocity_flat" / "policy.onnx"
+FORWARD = calm((0.5, 0.0, 0.2))
+
+
+def make_world():
+    return DeployedRobot(OnnxPolicy(RELEASED))
+
+
+@pytest.fixture(scope="module")
+def walking():
+    """A robot that walks; only copies of it may be used."""
+    world = make_world()
+    world.walk()
+    return world
+
+
+def where(world):
+    return world.link.data.qpos.copy()
+
+
+def test_it_walks_and_does_the_same_every_time(walking):
+    world, other = walking.copy(), make_world()
+    other.walk()
+    for each in (world, other):
+        each.run(1.0, FORWARD)
+        assert each.mode is Mode.POLICY
+    assert np.array_equal(where(world), where(other))
+    assert world.now == other.now
+
+
+def test_a_copy_has_the_same_future_and_none_with_its_original_in_common(walking):
+    world, reference = walking.copy(), walking.copy()
+    disturbed = world.copy()
+    disturbed.injector.inject("nan_position")
+    disturbed.policy.spoil = lambda result: None
+    disturbed.link.push(np.array([0.0, 40.0, 0.0]))
+    disturbed.run(0.5, FORWARD)
+    assert disturbed.mode is Mode.DAMPING
+    world.run(0.5, FORWARD)
+    reference.run(0.5, FORWARD)
+    assert world.mode is Mode.POLICY
+    assert np.array_equal(where(world), where(reference))
+
+
+def test_faults_reach_the_controller_below_the_driver(walking):
+    world = walking.copy()
+    world.injector.inject("nan_position", joint="FL_hip_joint")
+    first, second = world.run(2 * world.robot.control_dt, FORWARD)
+    assert np.isnan(first.state.position).sum() == 1
+    assert first.output.mode is Mode.POLICY
+    assert second.output.mode is Mode.DAMPING
+
+
+def test_a_policy_can_be_spoiled_and_silenced(walking):
+    world = walking.copy()
+    world.policy.spoil = lambda result: replace(result, inference_time=1.0)
+    times = [tick.result.inference_time for tick in world.run(0.02, FORWARD) if tick.result]
+    assert times == [1.0]
+    world.policy.spoil = lambda result: None
+    assert all(tick.result is None for tick in world.run(0.05, FORWARD))
+
+
+def test_the_truth_about_the_base(walking):
+    world = walking.copy()
+    assert world.tilt < 0.3
+    assert world.height == pytest.approx(1.0, abs=0.3)
+    world.ask(Request.STOP)
+    world.link.push(np.array([0.0, 60.0, 0.0]), duration=0.1)
+    world.run(1.0)
+    assert world.tilt > 1.0
+    assert world.height < 0.6
+
+
+def test_a_refused_request_says_why():
+    with pytest.raises(RuntimeError, match="not armed"):
+        world = make_world()
+        world.run(0.1)
+        world.ask(Request.STAND)
+
+
+def test_a_robot_that_the_policy_was_not_made_for_is_refused():
+    with pytest.raises(ConfigError, match="made for 'a1'"):
+        DeployedRobot(OnnxPolicy(RELEASED), "go1")
