@@ -14,7 +14,7 @@ from hardware.loopback import Loopback
 from robolearn.config import ConfigError
 from robolearn.deploy.robot import RobotFile, load_robot_file
 from robolearn_ros import drive
-from robolearn_ros.node import OK, WARN, Parameter, RobotNode
+from robolearn_ros.node import ERROR, OK, WARN, Parameter, RobotNode
 from robolearn_ros.node import main as run
 
 PARAMETERS = (
@@ -50,6 +50,7 @@ class HardwareNode(RobotNode):
         self._driver.activate()
         self._drive = drive.Drive(self, self._robot, self._driver)
         self._overruns = 0
+        self.report("drive thread", OK, "on time")
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(self._driver,), name="drives", daemon=True)
         self._thread.start()
@@ -70,27 +71,33 @@ class HardwareNode(RobotNode):
             self._driver = None
 
     def _run(self, driver: RobotDriver) -> None:
-        """Each cycle: what is due to the drives, then the reading to the controller; its answer goes out at once."""
-        period = self._robot.control_dt
         due = time.monotonic()
         while not self._ended.is_set():
-            driver.cycle()
-            now = time.monotonic()
-            self._drive.publish(now, driver.read_state())
-            due += period
-            while (left := due - time.monotonic()) > 0.0:
-                order = self._drive.take(left)
-                if order is not None:
-                    self._drive.apply(order, time.monotonic())
-            if left < -period:
-                missed = int(-left / period)
+            due += self._robot.control_dt
+            try:
+                self._cycle(driver, due)
+            except Exception as error:  # nothing may end this loop: drives keep the last command that they have
+                driver.fail(f"internal error: {type(error).__name__}: {error}")
+                self.report("drive thread", ERROR, str(driver.fault))
+                self._ended.wait(max(0.0, due - time.monotonic()))
+            late = time.monotonic() - due
+            if late > self._robot.control_dt:
+                missed = int(late / self._robot.control_dt)
                 self._overruns += missed
-                due += missed * period
+                due += missed * self._robot.control_dt
                 self.report(
                     "drive thread", WARN, "cycles were missed: the computer was late", {"missed": self._overruns}
                 )
-            elif self._overruns == 0:
-                self.report("drive thread", OK, "on time")
+
+    def _cycle(self, driver: RobotDriver, end: float) -> None:
+        """Send what is due to the drives, then the reading to the controller; its answer goes out at once."""
+        driver.cycle()
+        now = time.monotonic()
+        self._drive.publish(now, driver.read_state())
+        while (left := end - time.monotonic()) > 0.0:
+            order = self._drive.take(left)
+            if order is not None:
+                self._drive.apply(order, time.monotonic())
 
 
 def make_link(name: str, robot: RobotFile, clock: Clock, node: RobotNode) -> Link:

@@ -57,7 +57,7 @@ class Inbox(Generic[T]):
         """Return what is wrong with a publisher's quality of service, in words; empty when nothing is."""
         for endpoint in self._node.get_publishers_info_by_topic(self.topic):
             result, reason = qos_check_compatible(endpoint.qos_profile, self._profile)
-            if result is QoSCompatibility.ERROR:
+            if result == QoSCompatibility.ERROR:
                 sender = f"{endpoint.node_namespace.rstrip('/')}/{endpoint.node_name}"
                 return f"{self.topic}: no message of {sender} will pass: {reason}"
         return ""

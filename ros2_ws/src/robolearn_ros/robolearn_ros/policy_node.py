@@ -64,8 +64,13 @@ class PolicyNode(RobotNode):
     def _run(self) -> None:
         while not self._ended.is_set():
             message = self._requests.take(0.1)
-            if message is not None:
+            if message is None:
+                continue
+            try:
                 self._answer(message)
+            except Exception as error:  # no answer is one that the safety monitor understands; the next may be better
+                self._refused += 1
+                self.report("policy", ERROR, f"{type(error).__name__}: {error}", {"refused": self._refused})
 
     def _answer(self, message: Float64MultiArray) -> None:
         try:

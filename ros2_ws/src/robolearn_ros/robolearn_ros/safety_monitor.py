@@ -49,6 +49,7 @@ PATIENCE = 0.5
 SILENCE = 2.0
 """s of wall time without a cycle of the simulation after which the controller runs on without it."""
 FINAL_COMMANDS = 5
+DRIVE_FAULT = "the drives' driver is in fault: it damps, whatever is commanded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +190,13 @@ class SafetyMonitorNode(RobotNode):
             self._periods.append(begin - arrived)
             arrived = begin
             self._drive.cycle = cycle
-            self._answer_requests()
-            self._step(begin)
+            try:
+                self._answer_requests()
+                self._step(begin)
+            except Exception as error:  # nothing may end this loop; the fault stays until the node is started again
+                self._fault = f"internal error of the safety monitor: {type(error).__name__}: {error}"
+                self.get_logger().error(self._fault)
+                self._drive.write_command(JointCommand.damping(self._robot.damping_kd))
 
     def _next_cycle(self, timeout: float) -> Cycle | None:
         message = self._inbox.take(timeout)
@@ -227,7 +233,7 @@ class SafetyMonitorNode(RobotNode):
             policy_age=self._policy_age(now),
             monitor_age=0.0,
             hardware_age=self._drive_heard.age(now),
-            fault="the drives' driver is in fault: it damps" if cycle is not None and cycle.fault else "",
+            fault=self._fault or (DRIVE_FAULT if cycle is not None and cycle.fault else ""),
         )
         tick = self._loop.tick(inputs, now)
         wanted = self._commands.pack(math.nan if cycle is None else cycle.time, tick.output.wanted)

@@ -15,12 +15,14 @@ import numpy as np
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.parameter import Parameter as RosParameter
 from rosgraph_msgs.msg import Clock
+from std_srvs.srv import Trigger
 
 from hardware.base import RobotDriver
 from hardware.faults import FaultInjector
 from hardware.mujoco_robot import Hoist, MujocoRobot
 from robolearn.config import ConfigError
 from robolearn.deploy.robot import load_robot_file
+from robolearn.deploy.types import RobotState
 from robolearn_ros import messages, qos
 from robolearn_ros.drive import Drive, Order
 from robolearn_ros.node import OK, WARN, Parameter, RobotNode
@@ -82,7 +84,10 @@ class SimNode(RobotNode):
         self._drive = Drive(self, self._robot, self._driver)
         self._time = self.create_publisher(Clock, "/clock", qos.CLOCK)
         self.own(lambda: self.destroy_publisher(self._time))
+        place = self.create_service(Trigger, "~/place", self._place)
+        self.own(lambda: self.destroy_service(place))
         self._again = 0
+        self._answering = self._heard = False  # whether the last cycle was answered, and any one
         timer = self.create_timer(1.0, self._report, clock=self.steady_clock)
         self.own(lambda: self.destroy_timer(timer))
         self._ended = threading.Event()
@@ -98,35 +103,38 @@ class SimNode(RobotNode):
         self._driver.disconnect()
 
     def _run(self) -> None:
-        lock_step, factor = self.value("lock_step"), self.value("real_time_factor")
-        answering = heard = False
+        factor = self.value("real_time_factor")
         due = time.monotonic()
         while not self._ended.is_set():
             while not self._wishes.empty():
                 self._wishes.get()()
             self._world.advance(self._robot.control_dt)
-            now = self._world.now()
-            state = self._driver.read_state()
-            order = None
-            patience = ANSWER_LIMIT if answering else 0.0
-            begin = time.monotonic()
-            while True:
-                self._time.publish(Clock(clock=messages.to_time(now)))
-                self._drive.publish(now, state)
-                order = self._await(now) if lock_step else self._drive.take(0.0)
-                waited = time.monotonic() - begin
-                if order is not None or self._ended.is_set() or (heard and waited >= patience) or not lock_step:
-                    break
-                self._again += heard
-            answering = order is not None
-            heard = heard or answering
+            order = self._exchange(self._world.now(), self._driver.read_state())
+            self._answering = order is not None
+            self._heard = self._heard or self._answering
             if order is None:
                 self._driver.cycle()
             else:
-                self._drive.apply(order, now)
+                self._drive.apply(order, self._world.now())
             # Without an answer there is nothing to hurry for, however fast the world may run.
-            pace = min(factor, 1.0) if factor and not answering else (factor or (0.0 if answering else 1.0))
+            pace = factor if self._answering else min(factor or 1.0, 1.0)
             due = self._rest(due, self._robot.control_dt / pace) if pace else time.monotonic()
+
+    def _exchange(self, now: float, state: RobotState | None) -> Order | None:
+        """Publish a cycle and return the command that answers it; in lock step, wait for it."""
+        waits = self.value("lock_step") and (self._answering or not self._heard)
+        begin = time.monotonic()
+        while True:
+            self._time.publish(Clock(clock=messages.to_time(now)))
+            self._drive.publish(now, state)
+            if not waits:
+                return self._drive.take(0.0)
+            order = self._await(now)
+            if order is not None or self._ended.is_set():
+                return order
+            if self._heard and time.monotonic() - begin >= ANSWER_LIMIT:
+                return None
+            self._again += 1
 
     def _report(self) -> None:
         self.report(
@@ -173,6 +181,12 @@ class SimNode(RobotNode):
         for wish in wishes:
             self._wishes.put(wish)
         return SetParametersResult(successful=True)
+
+    def _place(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Put the robot back on its feet, where it began; time goes on."""
+        self._wishes.put(lambda: self._world.place(self._robot.default_pose, self._height))
+        response.success, response.message = True, "placed"
+        return response
 
     def _fault(self, text: str) -> Callable[[], object]:
         if not text:
