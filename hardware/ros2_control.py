@@ -136,8 +136,9 @@ class Ros2Control:
         self._merger = Merger(self._robot.effort_limit[order])
         self._command = JointCommand.zero(len(joints))
         self._subscribe(JointReader(joints))
-        self._find_listener()
+        self._wait(lambda: self._publisher.get_subscription_count() > 0, self._no_listener)
         self._wait(lambda: self._merger.complete, self._silence)
+        self._refuse_others()
         self._thread = threading.Thread(target=self._spin, name="ros2_control_link", daemon=True)
         self._thread.start()
 
@@ -230,16 +231,13 @@ class Ros2Control:
             self._node.create_subscription(kind, self._topics[topic], callback, sensor)
         self._publisher = self._node.create_publisher(self._message, f"{self._controller}/commands", command)
 
-    def _find_listener(self) -> None:
+    def _refuse_others(self) -> None:
+        """Refuse to be the second who commands, as far as others were discovered yet."""
         topic = self._publisher.topic_name
-        self._wait(
-            lambda: self._publisher.get_subscription_count() > 0,
-            lambda: f"nobody listens on {topic}: is controller {self._controller!r} loaded and active?",
-        )
-        others = [info.node_name for info in self._node.get_publishers_info_by_topic(topic)]
-        others.remove(self._node.get_name())
-        if others:
-            raise ConfigError(f"{topic}: {', '.join(others)} publishes commands too; only one may drive the robot")
+        names = [info.node_name for info in self._node.get_publishers_info_by_topic(topic)]
+        if len(names) > 1:
+            names.remove(self._node.get_name())
+            raise ConfigError(f"{topic}: {', '.join(names)} publishes commands too; only one may drive the robot")
 
     def _wait(self, ready: Callable[[], bool], complaint: Callable[[], str]) -> None:
         """Wait in the computer's time, whatever clock was given: finding each other takes real seconds."""
@@ -255,6 +253,10 @@ class Ros2Control:
             f"controller {self._controller!r} was not found in namespace {self._node.get_namespace()!r} (domain "
             f"{self._context.get_domain_id()}) within {self._patience:g} s.{nearest(self._controller, names)}"
         )
+
+    def _no_listener(self) -> str:
+        topic = self._publisher.topic_name
+        return f"nobody listens on {topic}: is controller {self._controller!r} loaded and active?"
 
     def _silence(self) -> str:
         missing = [self._node.resolve_topic_name(self._topics[name]) for name in ("joint_states", "imu")]

@@ -142,8 +142,8 @@ class Merger:
     robot whose IMU is silent gives no readings at all, and so becomes stale.
 
     These messages carry no counter, only the time on the robot's clock. ``sequence`` follows it: it goes on by one
-    where both parts are newer than in the reading before, stays where one of them repeats its time, and goes back
-    where one of them goes back. A robot that publishes the same thing again and again thus shows, though messages
+    when both parts are newer than when it last changed, stays while one of them repeats its time, and goes back
+    when one of them goes back. A robot that publishes the same thing again and again thus shows, though messages
     arrive; a counter of arrivals would hide it.
 
     A joint whose first message carries no effort cannot measure it (`joint_state_broadcaster` then says NaN). Its
@@ -163,7 +163,7 @@ class Merger:
         self._usable: _Part | None = None  # the newest joints that are finite
         self._battery = (float("nan"), -float("inf"))
         self._new_joints = self._new_imu = False
-        self._made: tuple[int, int] | None = None
+        self._made: tuple[int, int] | None = None  # when the sequence last changed
         self._sequence = 0
 
     @property
@@ -206,9 +206,10 @@ class Merger:
         assert self._imu is not None
         self._new_joints = self._new_imu = False
         made = (self._joints.made, self._imu.made)
-        if self._made is not None:
-            self._sequence += min(int(np.sign(new - old)) for new, old in zip(made, self._made, strict=True))
-        self._made = made
+        self._made = self._made or made
+        step = min(int(np.sign(new - old)) for new, old in zip(made, self._made, strict=True))
+        if step:
+            self._sequence, self._made = self._sequence + step, made
         joints, imu = self._joints.values, self._imu.values
         torque = joints.effort.copy()
         if self.estimated.any():
