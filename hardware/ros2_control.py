@@ -6,6 +6,7 @@ out also while the program around it ends.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from array import array
@@ -109,8 +110,8 @@ class Ros2Control:
         """Find the controller, ask it for its joints, and wait for the first messages.
 
         Raises:
-            ConfigError: it takes other commands or has other joints, or somebody else commands it already.
-            ConnectionError: something does not answer, or sends what cannot be used.
+            ConfigError: it takes other commands or has other joints.
+            ConnectionError: something does not answer or sends what cannot be used, or somebody else commands already.
             ModuleNotFoundError: rclpy is not installed.
         """
         import rclpy
@@ -138,7 +139,7 @@ class Ros2Control:
         self._subscribe(JointReader(joints))
         self._wait(lambda: self._publisher.get_subscription_count() > 0, self._no_listener)
         self._wait(lambda: self._merger.complete, self._silence)
-        self._refuse_others()
+        self._wait(lambda: not self._others(), self._not_alone)
         self._thread = threading.Thread(target=self._spin, name="ros2_control_link", daemon=True)
         self._thread.start()
 
@@ -231,13 +232,12 @@ class Ros2Control:
             self._node.create_subscription(kind, self._topics[topic], callback, sensor)
         self._publisher = self._node.create_publisher(self._message, f"{self._controller}/commands", command)
 
-    def _refuse_others(self) -> None:
-        """Refuse to be the second who commands, as far as others were discovered yet."""
-        topic = self._publisher.topic_name
-        names = [info.node_name for info in self._node.get_publishers_info_by_topic(topic)]
-        if len(names) > 1:
+    def _others(self) -> list[str]:
+        """Return the nodes that command the robot besides this one, as far as they were discovered yet."""
+        names = [info.node_name for info in self._node.get_publishers_info_by_topic(self._publisher.topic_name)]
+        with contextlib.suppress(ValueError):
             names.remove(self._node.get_name())
-            raise ConfigError(f"{topic}: {', '.join(names)} publishes commands too; only one may drive the robot")
+        return names
 
     def _wait(self, ready: Callable[[], bool], complaint: Callable[[], str]) -> None:
         """Wait in the computer's time, whatever clock was given: finding each other takes real seconds."""
@@ -257,6 +257,12 @@ class Ros2Control:
     def _no_listener(self) -> str:
         topic = self._publisher.topic_name
         return f"nobody listens on {topic}: is controller {self._controller!r} loaded and active?"
+
+    def _not_alone(self) -> str:
+        return (
+            f"{self._publisher.topic_name}: {', '.join(self._others())} publishes commands too; only one may drive the "
+            "robot (one that was killed is forgotten after about 20 s)"
+        )
 
     def _silence(self) -> str:
         missing = [self._node.resolve_topic_name(self._topics[name]) for name in ("joint_states", "imu")]
@@ -300,8 +306,9 @@ class Ros2Control:
         return True
 
     def _take_battery(self, message: Any, now: float) -> bool:
-        self._merger.take_battery(read_battery(message), now)
-        return True
+        charge = read_battery(message)
+        self._merger.take_battery(charge, now)
+        return not np.isnan(charge)
 
 
 def _made(message: Any) -> int:

@@ -428,12 +428,12 @@ def test_a_controller_that_is_not_there_is_said_with_the_nearest_one(make_stub, 
 def test_two_clients_must_not_drive_one_robot(make_stub, connect, clock):
     make_stub(interface_name="effort")
     connect()
-    second = Ros2Control(robot_file(), clock, CONTROLLER, patience=LIMIT)
+    second = impatient(clock, "_not_alone")
 
     def refused():  # once it has discovered the first
         try:
             second.open()
-        except ConfigError as error:
+        except ConnectionError as error:
             return "ros2_control_link publishes commands too" in str(error)
         finally:
             second.close()
