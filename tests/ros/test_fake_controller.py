@@ -65,5 +65,8 @@ def test_kill_9_of_hardware_node_leaves_the_robot_to_its_own_watchdog(tmp_path):
 
         observer.until(lambda: observer.damped is False and len(observer.commands) > 10, node.text)
         assert all(not kp.any() and kd.all() for _, _, _, kp, kd in observer.commands), "nobody asked it to move"
+        for topic in ("joint_states", "imu/data", "battery_state"):
+            publishers = [info.node_name for info in observer.node.get_publishers_info_by_topic(topic)]
+            assert publishers == [CONTROLLER], f"{topic}: only the robot may speak for itself"
         node.kill()
         observer.until(lambda: observer.damped is True, lambda: "the robot goes on with the last command")

@@ -35,13 +35,23 @@ class Drive:
         refused: commands that were not what was expected, or overtaken by a newer one.
     """
 
-    def __init__(self, node: RobotNode, robot: RobotFile, driver: RobotDriver) -> None:
+    def __init__(self, node: RobotNode, robot: RobotFile, driver: RobotDriver, public: bool = True) -> None:
+        """Begin.
+
+        Args:
+            node: whose topics.
+            robot: its file.
+            driver: configured.
+            public: publish readings for everyone else too: joint_states, imu/data, battery_state.
+        """
         self._node, self._robot, self._driver = node, robot, driver
         self._state, self._command = StatePacket(robot), CommandPacket(robot)
         self._readings = node.publisher(Float64MultiArray, "robot_state", qos.SENSOR)
-        self._joints = node.publisher(JointState, "joint_states", qos.SENSOR)
-        self._imu = node.publisher(Imu, "imu/data", qos.SENSOR)
-        self._battery = node.publisher(BatteryState, "battery_state", qos.SENSOR)
+        self._public = public
+        if public:
+            self._joints = node.publisher(JointState, "joint_states", qos.SENSOR)
+            self._imu = node.publisher(Imu, "imu/data", qos.SENSOR)
+            self._battery = node.publisher(BatteryState, "battery_state", qos.SENSOR)
         self.refused = 0
         self._answered = -1.0
         self._limp_since: float | None = None
@@ -57,11 +67,14 @@ class Drive:
         self._count += 1
         if state is None or self._count % self._every:
             return
-        stamp = messages.to_time(cycle)
-        self._joints.publish(messages.joint_state(self._robot, state, stamp))
-        self._imu.publish(messages.imu(state, stamp))
-        if self._count % round(self._robot.control_hz) < self._every:
-            self._battery.publish(messages.battery(state, stamp))
+        each_second = self._count % round(self._robot.control_hz) < self._every
+        if self._public:
+            stamp = messages.to_time(cycle)
+            self._joints.publish(messages.joint_state(self._robot, state, stamp))
+            self._imu.publish(messages.imu(state, stamp))
+            if each_second:
+                self._battery.publish(messages.battery(state, stamp))
+        if each_second:
             self._report()
 
     def take(self, timeout: float) -> Order | None:

@@ -48,7 +48,8 @@ class HardwareNode(RobotNode):
         """Take the drives over, damped."""
         assert self._driver is not None  # configured
         self._driver.activate()
-        self._drive = drive.Drive(self, self._robot, self._driver)
+        # ros2_control publishes the readings itself: a second publisher would alternate with it.
+        self._drive = drive.Drive(self, self._robot, self._driver, public=self.value("link") != "ros2_control")
         self._overruns = 0
         self.report("drive thread", OK, "on time")
         self._ended = threading.Event()
@@ -107,7 +108,7 @@ def make_link(name: str, robot: RobotFile, clock: Clock, node: RobotNode) -> Lin
         ConfigError: no such link, or what it needs is missing.
     """
     if name == "loopback":
-        return Loopback(robot.joints, clock)
+        return Loopback(robot.joints, clock, pose=robot.default_pose)
     if name == "ros2_control":
         from hardware.ros2_control import Ros2Control
 
