@@ -11,14 +11,12 @@ import queue
 import sys
 import threading
 import time
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import Twist, TwistStamped
-from rclpy.task import Future
 from std_msgs.msg import Bool, Float64MultiArray, Header, String
 from std_srvs.srv import Trigger
 
@@ -48,16 +46,19 @@ PATIENCE = 0.5
 """s of wall time to wait for the policy in simulated time: the world stands still meanwhile."""
 SILENCE = 2.0
 """s of wall time without a cycle of the simulation after which the controller runs on without it."""
+ANSWER_LIMIT = 5.0
+"""s of wall time that an operator's request waits for its tick."""
 FINAL_COMMANDS = 5
 DRIVE_FAULT = "the drives' driver is in fault: it damps, whatever is commanded"
 
 
-@dataclass(frozen=True, slots=True)
 class Asked:
     """A request of the operator that the control thread shall answer."""
 
-    request: Request
-    answer: Future[Answer]
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.answer = Answer(False, "")
+        self.answered = threading.Event()
 
 
 class SafetyMonitorNode(RobotNode):
@@ -156,12 +157,13 @@ class SafetyMonitorNode(RobotNode):
             self._command = np.array([getattr(getattr(twist, part), axis) for part, axis in places])
         self._cmd_vel.hear(self._now)
 
-    async def _serve(self, request: Request, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        asked = Asked(request, Future[Answer](executor=self.executor))
+    def _serve(self, request: Request, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        asked = Asked(request)
         self._asked.put(asked)
-        answer = await asked.answer
-        assert answer is not None  # the control thread sets nothing else
-        response.success, response.message = answer.accepted, answer.reason
+        if asked.answered.wait(ANSWER_LIMIT):
+            response.success, response.message = asked.answer.accepted, asked.answer.reason
+        else:
+            response.success, response.message = False, "the control loop does not answer: use the robot's own stop"
         return response
 
     # In the control thread.
@@ -222,7 +224,8 @@ class SafetyMonitorNode(RobotNode):
             self._publish_event(
                 {"request": asked.request, "accepted": answer.accepted, "message": answer.reason, "time": self._now}
             )
-            asked.answer.set_result(answer)
+            asked.answer = answer
+            asked.answered.set()
 
     def _step(self, begin: float) -> None:
         now, cycle = self._now, self._drive.cycle
