@@ -283,7 +283,7 @@ class Ros2Control:
 
     def _receive(self, topic: str, take: Callable[[Any, float], bool], message: Any, info: Any) -> None:
         now = self._clock.now()
-        source = info.get("publisher_gid", {}).get("data")  # older rclpy does not tell
+        source = (info.get("publisher_gid") or {}).get("data")  # older rclpy does not tell
         try:
             with self._lock:
                 if self._sources.get(topic, source) != source:

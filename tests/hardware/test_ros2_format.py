@@ -1,10 +1,13 @@
 """What messages mean, without ROS 2: by name, in one order of quaternions, with the robot's own time."""
 
 import math
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from link_fakes import JOINTS, same, stiff
@@ -24,7 +27,8 @@ from hardware.ros2_format import (
     read_imu,
     to_wxyz,
 )
-from robolearn.config import ConfigError
+from robolearn.config import ConfigError, load_yaml
+from robolearn.deploy.robot import FOLDER, robot_from_mapping
 from robolearn.deploy.types import JointCommand
 
 MS = 1_000_000
@@ -263,3 +267,12 @@ def test_the_controllers_own_order_of_interfaces_counts(declared):
 def test_controllers_that_take_something_else_are_refused(interface, declared, message):
     with pytest.raises(ConfigError, match=message):
         CommandLayout("legs", interface, declared)
+
+
+def test_the_page_says_how_a_robot_without_sensors_may_start():
+    page = (Path(__file__).parents[2] / "docs" / "hardware.md").read_text(encoding="utf-8")
+    (block,) = [body for body in re.findall(r"```yaml\n(.*?)```", page, re.S) if "temperature:" in body]
+    data = load_yaml(FOLDER / "a1.yaml")
+    data["safety"].update(yaml.safe_load(block))
+    safety = robot_from_mapping(data).safety
+    assert (safety.temperature.mode, safety.battery.mode) == ("warn", "off")
