@@ -1,7 +1,7 @@
-"""Tell what happened in a recording of a robot, and run policy and controller again over it.
+"""Tell what happened in a recording of a robot, and run its policy (and controller) again over it.
 
 robolearn log recordings
-robolearn log recordings/RECORDING --plots plots
+robolearn log recordings/RECORDING --plots plots --decide
 robolearn log recordings/RECORDING --policy other.onnx
 """
 
@@ -24,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bag", metavar="BAG", help="a recording, or a folder of recordings: its newest")
     parser.add_argument("--policy", metavar="FILE", help="policy to run again (.onnx); default: the one that ran")
     parser.add_argument("--plots", metavar="FOLDER", help="also draw joints, base, commands and timing as PNG")
+    parser.add_argument(
+        "--decide", action="store_true", help="also let a fresh controller decide the run again, tick by tick"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
 
@@ -49,7 +52,7 @@ def _tell(recording: Recording, args: argparse.Namespace) -> int:
 
     summary = summarize(recording)
     again = _policy(recording, args.policy)
-    decided = _controller(recording)
+    decided = _controller(recording) if args.decide else None
     pictures: list[str] = []
     if args.plots:
         from robolearn.replay.plots import draw
@@ -60,11 +63,12 @@ def _tell(recording: Recording, args: argparse.Namespace) -> int:
     else:
         parts = [report.overview(recording, summary)]
         parts.append(report.policy(again) if not isinstance(again, str) else again)
-        parts.append(report.decisions(decided) if not isinstance(decided, str) else decided)
+        if decided is not None:
+            parts.append(report.decisions(decided) if not isinstance(decided, str) else decided)
         parts += ["\n".join(pictures)] if pictures else []
         print("\n\n".join(part for part in parts if part))
     same = isinstance(again, str) or again.identical
-    same &= isinstance(decided, str) or decided.disagreement is None
+    same &= decided is None or isinstance(decided, str) or decided.disagreement is None
     return 0 if same else EXIT_FAILURE
 
 

@@ -141,25 +141,30 @@ def _base(recording: Recording) -> Figure | None:
 def _timing(recording: Recording) -> Figure | None:
     ticks, answered = recording.ticks, recording.answered
     period = recording.robot.control_dt
-    panels = []
+    panels: list[tuple[str, Array, list[float]]] = []
     if len(ticks) > 1:
-        panels.append(("Control period, ms", 1e3 * np.diff(ticks.column("wall")), [1e3 * period, LATE * 1e3 * period]))
-    if len(answered):
+        now, wall = (1e3 * np.diff(ticks.column(name)) for name in ("now", "wall"))
+        panels.append(("Control period", now, [1e3 * period, LATE * 1e3 * period]))
+        if not np.allclose(now, wall, atol=1e-3):
+            panels.append(("Control period by the wall", wall, []))
+    if len(answered) and answered.column("inference_time").any():  # in simulated time it takes none
         budget = getattr(recording.robot.safety.inference_time, "limit", None)
-        panels.append(("Inference, ms", 1e3 * answered.column("inference_time"), [1e3 * budget] if budget else []))
+        panels.append(("Inference", 1e3 * answered.column("inference_time"), [1e3 * budget] if budget else []))
     if not panels:
         return None
-    figure, grid = plt.subplots(1, len(panels), figsize=(5.2 * len(panels), 3.4), squeeze=False, layout="constrained")
+    figure, grid = plt.subplots(1, len(panels), figsize=(5.2 * len(panels), 3.6), squeeze=False, layout="constrained")
     for axes, (title, values, marks) in zip(grid.flat, panels, strict=True):
-        axes.set_title(title)
-        top = max(float(values.max()), *marks, 1e-3)
-        axes.hist(values, bins=np.linspace(0.0, 1.02 * top, 120).tolist(), color=MEASURED)
+        axes.set_title(f"{title}, ms: median {np.median(values):.3g}, largest {values.max():.4g}")
+        top = max(1.3 * float(np.percentile(values, 99.9)), *(1.1 * mark for mark in marks), 1e-3)
+        axes.hist(np.minimum(values, top), bins=np.linspace(0.0, top, 120).tolist(), color=MEASURED)
         axes.set_yscale("log")
-        axes.set_ylabel("number")
+        axes.set_ylabel("number (the last bar has all above it)")
         for mark, style in zip(marks, ("-", "--"), strict=False):
             axes.axvline(mark, color=INK, linewidth=0.9, linestyle=style)
-    names = "lines: the period and where a tick counts as late; the budget of the inference"
-    _title(figure, recording, f"Timing ({names})", [], modes=False)
+    _title(figure, recording, "Timing", [], modes=False)
+    lines = [Line2D([], [], color=INK, linewidth=0.9, label="period, or budget of the inference")]
+    lines.append(Line2D([], [], color=INK, linewidth=0.9, linestyle="--", label="from here a tick is late"))
+    figure.legend(handles=lines, loc="outside lower left", ncols=2, fontsize=9)
     return figure
 
 

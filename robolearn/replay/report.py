@@ -123,6 +123,7 @@ def _loop(recording: Recording, summary: Summary) -> list[str]:
     rows: list[tuple[str, ...]] = [("ms", "mean", "p50", "p99", "max", "")]
     rows += [
         _spread("control period", summary.period, f"{summary.late} late, {summary.blind} without a reading"),
+        _spread("the same, by the wall", summary.wall, "a simulation need not keep up with it"),
         _spread("reading to command", summary.answer, "as the recorder heard them"),
         _spread("inference", summary.inference, f"{summary.unanswered} requests without an answer"),
     ]

@@ -19,6 +19,8 @@ CHANGED = 1e-9
 """Smallest difference between wanted and sent that counts, in the unit of the field."""
 _SAME_MOMENT = 0.05
 """s within which a note belongs to a change of mode: notes have the time of their arrival."""
+_LEADS_TO = {Mode.STAND: ("stand",), Mode.POLICY: ("start_policy",), Mode.IDLE: ("reset",)}
+"""Requests by the mode that they lead to; the stops come with words of their own."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,8 @@ class Summary:
         modes: one after the other.
         checks: what the checks found, worst first.
         requests: of the operator.
-        period: between control ticks, on the computer's clock; None without ticks.
+        period: between control ticks, on the controller's clock; None without ticks.
+        wall: the same by the wall, where that is another clock: in simulated time.
         late: control ticks that came later than ``LATE`` periods after the one before.
         blind: control ticks without a reading of the robot.
         answer: from reading to command, as the recorder saw them arrive.
@@ -139,6 +142,7 @@ class Summary:
     checks: tuple[Found, ...]
     requests: tuple[Asked, ...]
     period: Spread | None
+    wall: Spread | None
     late: int
     blind: int
     answer: Spread | None
@@ -152,8 +156,8 @@ class Summary:
 def summarize(recording: Recording) -> Summary:
     """Return what happened."""
     ticks, answered = recording.ticks, recording.answered
-    periods = np.diff(ticks.column("wall")) if len(ticks) > 1 else np.zeros(0)
-    periods = periods[~holes(recording)] if len(periods) else periods
+    whole = ~holes(recording) if len(ticks) > 1 else np.zeros(0, bool)
+    periods, wall = (np.diff(ticks.column(name))[whole] if len(whole) else np.zeros(0) for name in ("now", "wall"))
     return Summary(
         duration=recording.duration,
         modes=_modes(recording),
@@ -164,6 +168,7 @@ def summarize(recording: Recording) -> Summary:
             if "request" in note.data
         ),
         period=_spread(periods),
+        wall=None if np.allclose(periods, wall, atol=1e-6) else _spread(wall),
         late=int(np.count_nonzero(periods > LATE * recording.robot.control_dt)),
         blind=int(np.count_nonzero(np.isnan(ticks.column("cycle")))) if len(ticks) else 0,
         answer=_spread(_answer_times(recording)),
@@ -205,16 +210,19 @@ def _modes(recording: Recording) -> tuple[Entered, ...]:
 
 
 def _why(recording: Recording, begin: float, mode: Mode) -> str:
-    """Return what the safety monitor said when it entered a mode: its own words, else the request before."""
+    """Return why a mode was entered: what the safety monitor said, else who asked for it in that same tick."""
     near = [note for note in recording.notes if abs(note.time - begin) <= _SAME_MOMENT]
-    for note in near:
-        if note.data.get("mode") == mode and "from" in note.data and _text(note):
-            return _text(note)
-    for note in reversed(near):
-        if note.data.get("request") and note.data.get("accepted"):
-            return f"operator: {note.data['request']}"
-    for note in near:
-        if note.data.get("reaction") in ("stand", "damping", "estop"):
+    entered = next((note for note in near if note.data.get("mode") == mode and "from" in note.data), None)
+    if entered is None or entered.data["from"] is None:
+        return ""
+    if _text(entered):
+        return _text(entered)
+    same = [note for note in near if note.data.get("time") == entered.data.get("time")]
+    for note in same:
+        if note.data.get("accepted") and (request := note.data.get("request")) in _LEADS_TO.get(mode, ()):
+            return f"operator: {request}"
+    for note in same:
+        if note.data.get("reaction") == "stand":
             return _text(note)
     return "ramp done" if mode is Mode.READY else ""
 
