@@ -118,6 +118,11 @@ class Teleop:
         self.ignored = 0
         self.joy_silent = True
 
+    @property
+    def set_point(self) -> Array:
+        """(3,) what the hands ask for; ``velocity`` follows it within the acceleration limit."""
+        return self._stick if self._held else self._keys
+
     def key(self, key: str, now: float) -> Request | None:
         """Take a key press: a character, or ``up``, ``down``, ``left``, ``right``. Return what it asks for."""
         key = key.lower()  # caps lock must not take the emergency stop away
@@ -165,7 +170,7 @@ class Teleop:
             self.joy_silent = True
         if settings.key_timeout and self._keys.any() and now - self._key_time > settings.key_timeout:
             self._halt()
-        target = self._stick if self._held else self._keys
+        target = self.set_point
         if self._held or target.any():
             self._active_until = now + LINGER
         elapsed = min(max(now - self._tick, 0.0), MAX_STEP)
@@ -193,8 +198,8 @@ class Teleop:
         return math.copysign(max(size - zone, 0.0) / (1.0 - zone), value)
 
 
-def status_line(velocity: Array, mode: Mode | str, joystick: str, answer: str, width: int) -> str:
-    """Return what the operator sees, at most ``width`` characters: velocity (3,), controller state, last answer."""
-    vx, vy, wz = (value + 0.0 for value in velocity.tolist())
+def status_line(set_point: Array, mode: Mode | str, joystick: str, answer: str, width: int) -> str:
+    """Return what the operator sees, at most ``width`` characters: set-point (3,), controller state, last answer."""
+    vx, vy, wz = (value + 0.0 for value in set_point.tolist())
     text = f"[{str(mode).upper()}] vx {vx:+.2f} vy {vy:+.2f} wz {wz:+.2f} | joy {joystick} | {' '.join(answer.split())}"
     return text if len(text) <= width else text[: max(width - 1, 0)] + "…"

@@ -173,7 +173,7 @@ class TeleopNode(RobotNode):
         self.report("joystick", level, joystick, {"messages ignored": self._teleop.ignored})
         if self._terminal is not None:
             width = self._terminal.width
-            self._terminal.show(status_line(self._teleop.velocity, self._mode, joystick, self._answer, width))
+            self._terminal.show(status_line(self._teleop.set_point, self._mode, joystick, self._answer, width))
 
     def _publish(self, velocity: Array) -> None:
         twist = Twist()
