@@ -27,6 +27,8 @@ COMMANDS = {
     "request": "ask a running robot to arm, stand, start_policy, stop, estop or reset",
     "teleop": "steer a running robot with keyboard or gamepad",
     "log": "tell what happened in a recording of a robot, and run its policy again",
+    "safety-check": "inject every fault and walk for an hour: is the robot stopped in time, and only then",
+    "rehearse": "run a policy on the simulated robot with the real ROS 2 nodes, through a fault, and report",
     "replay": "run a divergence dump again and say where it breaks",
     "bench": "run the speed benchmarks",
     "config": "show the resolved configuration of an experiment, or explain its fields",
@@ -50,7 +52,7 @@ class _Parser(argparse.ArgumentParser):
 
 def load_command(name: str) -> Command:
     """Import the module of one sub-command."""
-    return cast(Command, importlib.import_module(f"robolearn.cli.{name}"))
+    return cast(Command, importlib.import_module(f"robolearn.cli.{name.replace('-', '_')}"))
 
 
 def command_parser(name: str) -> argparse.ArgumentParser:

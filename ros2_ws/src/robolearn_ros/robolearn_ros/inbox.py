@@ -1,7 +1,7 @@
 """A subscription that its reader waits on in its own thread.
 
 An executor goes through every service, timer and event of a node at each message, in Python, and then has to wake
-another thread. That costs too much for what passes a control loop hundreds of times a second; a wait set of one does not.
+another thread. That is too much for what passes a control loop hundreds of times a second; a wait set of one is not.
 """
 
 from __future__ import annotations

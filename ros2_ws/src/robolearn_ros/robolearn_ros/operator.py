@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import threading
 import time
@@ -20,6 +21,7 @@ from rcl_interfaces.srv import SetParameters
 from rclpy.client import Client
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
+from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
@@ -45,6 +47,7 @@ class Operator:
 
     Attributes:
         state: name of the controller's mode; empty before it was heard.
+        robot_time: s on the robot's clock, of the newest joint_states; NaN before the first.
         events: of the safety monitor, as they came. All have time and message; those of a check also reason, reaction,
             value, limit and mode; a change of mode has mode and from; a request has request and accepted.
     """
@@ -57,6 +60,7 @@ class Operator:
             domain: ROS domain; None: that of the environment.
         """
         self.state = ""
+        self.robot_time = math.nan
         self.events: list[dict[str, Any]] = []
         self._namespace = full_namespace(namespace)
         self._velocity: tuple[float, float, float] | None = None
@@ -79,6 +83,7 @@ class Operator:
         self._commands = self._node.create_publisher(Twist, "cmd_vel", qos.COMMAND)
         self._node.create_subscription(String, "safety_monitor/state", self._on_state, qos.LATCHED)
         self._node.create_subscription(String, "safety_monitor/events", self._on_event, qos.EVENTS)
+        self._node.create_subscription(JointState, "joint_states", self._on_joints, qos.SENSOR)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._node.create_timer(1.0 / COMMAND_HZ, self._repeat, clock=steady)
         self._executor = rclpy.executors.SingleThreadedExecutor(context=self._context)
@@ -231,6 +236,11 @@ class Operator:
     def _on_state(self, message: String) -> None:
         with self._news:
             self.state = message.data
+            self._news.notify_all()
+
+    def _on_joints(self, message: JointState) -> None:
+        with self._news:
+            self.robot_time = message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec
             self._news.notify_all()
 
     def _on_event(self, message: String) -> None:
