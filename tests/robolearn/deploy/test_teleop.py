@@ -275,7 +275,7 @@ def test_acceleration_is_limited_and_stopping_is_not():
     speeds = [operator.wait()[0] for _ in range(12)]
     np.testing.assert_allclose(speeds, np.minimum(0.1 * np.arange(1, 13) + 0.1, 1.0), atol=0.1)
     assert np.diff(speeds).max() <= 2.0 * DT + 1e-9
-    np.testing.assert_array_equal(operator.teleop.set_point, [1.0, 0.0, 0.0])
+    np.testing.assert_allclose(operator.teleop.set_point, [1.0, 0.0, 0.0])
     operator.key("x")
     assert operator.wait()[0] == 0.0
 
