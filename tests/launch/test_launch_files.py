@@ -77,7 +77,9 @@ def recorded_launch(monkeypatch):
     """Puts recorders in place of the modules that only a ROS installation has."""
     monkeypatch.delenv("ROS_DOMAIN_ID", raising=False)
     modules = {
-        "launch": {"LaunchDescription": LaunchDescription, "LaunchContext": Context},
+        "launch": {"LaunchDescription": LaunchDescription},
+        "launch.launch_context": {"LaunchContext": Context},
+        "launch.launch_description": {"LaunchDescription": LaunchDescription},
         "launch.actions": {
             "DeclareLaunchArgument": DeclareLaunchArgument, "OpaqueFunction": OpaqueFunction, "Shutdown": Shutdown
         },
@@ -211,7 +213,7 @@ def test_the_recorded_names_do_not_stay_behind():
 
 @pytest.mark.skipif(importlib.util.find_spec("launch_ros") is None, reason="needs a ROS installation")
 def test_with_the_real_launch(monkeypatch):
-    for name in ("launch", "launch.actions", "launch.substitutions", "launch_ros", "launch_ros.actions"):
+    for name in [name for name in sys.modules if name.split(".")[0] in ("launch", "launch_ros")]:
         monkeypatch.delitem(sys.modules, name)
     launch = pytest.importorskip("launch")
     pytest.importorskip("launch_ros")

@@ -1,10 +1,12 @@
 """The whole stack as a user starts it, with ``robolearn deploy --sim``: operate, stop, again, two side by side."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from stack import LIMIT, RELEASED, Watch
@@ -45,6 +47,15 @@ class Deployment:
         self.ask("arm", "stand")
         self.wait("ready")
 
+    def pid(self, node):
+        """Process id of a node: a child of the runner."""
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                if parent == self.process.pid and node in (folder / "cmdline").read_text():
+                    return int(folder.name)
+        raise AssertionError(f"{node} does not run")
+
     def stop(self):
         """Ctrl-C; return the exit code."""
         self.operator.close()
@@ -83,6 +94,7 @@ def test_walk_stop_latch_and_start_again(tmp_path):
         robot.ask("estop")
         robot.wait("estop")
         assert robot.stop() == 0
+        assert "Traceback" not in robot.log.read_text()
     assert robot.latch.exists()
     with Deployment(tmp_path) as robot:
         robot.wait("estop")  # a restart does not clear it
@@ -93,8 +105,11 @@ def test_walk_stop_latch_and_start_again(tmp_path):
         assert robot.stop() == 0
     with Deployment(tmp_path) as robot:
         robot.wait("idle")
-        assert robot.stop() == 0
-    assert "Traceback" not in robot.log.read_text()
+        os.kill(robot.pid("policy_node"), signal.SIGKILL)
+        assert robot.process.wait(LIMIT) == 1
+        last = robot.log.read_text().splitlines()[-1]
+        assert last.startswith("robolearn: error: policy_node was killed by SIGKILL")
+        assert last.endswith("All other nodes were stopped")
 
 
 def test_two_robots_and_a_second_instance(tmp_path):

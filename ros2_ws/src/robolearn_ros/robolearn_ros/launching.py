@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
+from launch.launch_context import LaunchContext
+from launch.launch_description import LaunchDescription
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from launch import LaunchContext, LaunchDescription
 from robolearn.config import ConfigError
 from robolearn.deploy.bringup import PACKAGE, BringUp, NodeSpec, plan
 
