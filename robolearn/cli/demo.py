@@ -1,4 +1,4 @@
-"""The tour behind ``make demo``: train a quadruped for a few minutes, plot, film, measure and export it.
+"""The tour behind ``make demo``: train a quadruped for a few minutes, film, measure, export and deploy it.
 
 Every stage is a `robolearn` command and is printed before it runs, so that each can be repeated by hand.
 """
@@ -32,6 +32,10 @@ def stages(out: str, minutes: float, experiment: str = EXPERIMENT) -> list[tuple
         ("Measure it", ["eval", "RUN", "--quick", "--json", "RUN/eval.json"]),
         ("Export it to one file, compared with torch", ["export", "RUN"]),
         ("Check that file as a robot's computer would", ["verify", "RUN/policy.onnx"]),
+        (
+            "Deploy it: real ROS 2 nodes, a simulated robot, and a fault that the safety monitor must see",
+            ["rehearse", "RUN/policy.onnx", "--out", "RUN/rehearsal"],
+        ),
     ]
 
 
@@ -39,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the stages, also after one of them failed where that makes sense; return the worst exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", default="runs/demo", help="folder of the demo's runs")
-    parser.add_argument("--minutes", type=float, default=5.5, help="minutes of training")
+    parser.add_argument("--minutes", type=float, default=5.0, help="minutes of training")
     args = parser.parse_args(arguments)
     begin, worst, run = time.monotonic(), 0, None
     plan = stages(args.out, args.minutes)
@@ -60,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("curves.png", "learning curves"),
         ("eval.json", "how well it walks"),
         ("policy.onnx", "the policy for a robot; look into it with: robolearn inspect"),
+        ("rehearsal/rehearsal.html", "how it went on the simulated robot: story, plots, recording"),
         ("checkpoints", "the policy; go on with: robolearn train --resume"),
         ("config.yaml", "every setting"),
     ):
