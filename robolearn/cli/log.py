@@ -12,6 +12,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from robolearn.cli.errors import EXIT_FAILURE, CommandError
+from robolearn.config import ConfigError
 
 if TYPE_CHECKING:
     from robolearn.replay.decisions import Decisions
@@ -25,6 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--policy", metavar="FILE", help="policy to run again (.onnx); default: the one that ran")
     parser.add_argument("--plots", metavar="FOLDER", help="also draw joints, base, commands and timing as PNG")
     parser.add_argument(
+        "--span", nargs=2, type=float, metavar=("FROM", "TO"), help="s, the part of the recording that --plots draws"
+    )
+    parser.add_argument(
         "--decide", action="store_true", help="also let a fresh controller decide the run again, tick by tick"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
@@ -35,6 +39,8 @@ def run(args: argparse.Namespace) -> int:
     from robolearn.deploy.onnx_file import PolicyFileError
     from robolearn.replay.mcap import BagError
 
+    if args.span is not None and (not args.plots or not args.span[0] < args.span[1]):
+        raise ConfigError("--span FROM TO: needs --plots, and FROM before TO")
     try:
         from robolearn.replay.recording import load
     except ModuleNotFoundError as error:
@@ -57,7 +63,9 @@ def _tell(recording: Recording, args: argparse.Namespace) -> int:
     if args.plots:
         from robolearn.replay.plots import draw
 
-        pictures = [str(path) for path in draw(recording, args.plots)]
+        pictures = [str(path) for path in draw(recording, args.plots, args.span)]
+        if not pictures:
+            raise CommandError(f"{recording.path}: nothing to draw there; it is {summary.duration:.1f} s long")
     if args.json:
         print(json.dumps(_as_json(recording, summary, again, decided, pictures), indent=1))
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,10 +33,18 @@ REACTIONS = {"warn": "#e09f3e", "ramp_down": "#e09f3e", "stand": "#d6604d", "dam
 BEFORE, AFTER, MEASURED = COLORS[1], COLORS[2], COLORS[0]
 
 
-def draw(recording: Recording, folder: str | Path) -> list[Path]:
-    """Draw everything that the recording has into PNG files in ``folder``, which is made; return their paths."""
+def draw(recording: Recording, folder: str | Path, span: tuple[float, float] | None = None) -> list[Path]:
+    """Draw everything that the recording has into PNG files in ``folder``, which is made; return their paths.
+
+    Args:
+        recording: what to draw.
+        folder: for the files.
+        span: s, first and last moment; None for all.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    if span is not None:
+        recording = cut(recording, *span)
     drawn = []
     for name, make in (("joints", _positions), ("velocities", _velocities), ("base", _base), ("timing", _timing)):
         with plt.rc_context(STYLE):  # type: ignore[arg-type]
@@ -45,6 +54,26 @@ def draw(recording: Recording, folder: str | Path) -> list[Path]:
                 figure.savefig(drawn[-1], dpi=110)
                 plt.close(figure)
     return drawn
+
+
+def cut(recording: Recording, begin: float, end: float) -> Recording:
+    """Return the part of a recording between two moments, s."""
+
+    def part(series: Series) -> Series:
+        inside = (series.time >= begin) & (series.time <= end)
+        fields = {name: values[inside] for name, values in series.fields.items()}
+        return Series(series.time[inside], series.arrival[inside], fields)
+
+    return replace(
+        recording,
+        states=part(recording.states),
+        commands=part(recording.commands),
+        wanted=part(recording.wanted),
+        answered=part(recording.answered),
+        ticks=part(recording.ticks),
+        velocity=part(recording.velocity),
+        notes=tuple(note for note in recording.notes if begin <= note.time <= end),
+    )
 
 
 def roll_pitch(orientation: Array) -> tuple[Array, Array]:
@@ -146,7 +175,7 @@ def _timing(recording: Recording) -> Figure | None:
         now, wall = (1e3 * np.diff(ticks.column(name)) for name in ("now", "wall"))
         panels.append(("Control period", now, [1e3 * period, LATE * 1e3 * period]))
         if not np.allclose(now, wall, atol=1e-3):
-            panels.append(("Control period by the wall", wall, []))
+            panels.append(("Control period, wall time", wall, []))
     if len(answered) and answered.column("inference_time").any():  # in simulated time it takes none
         budget = getattr(recording.robot.safety.inference_time, "limit", None)
         panels.append(("Inference", 1e3 * answered.column("inference_time"), [1e3 * budget] if budget else []))
@@ -186,7 +215,8 @@ def _background(axes: Axes, recording: Recording) -> None:
         axes.axvspan(begin, end, color=MODE_COLORS[mode], linewidth=0, zorder=0)
     for time, reaction in _marks(recording):
         axes.axvline(time, color=REACTIONS[reaction], linewidth=0.9, linestyle=":", zorder=1)
-    axes.set_xlim(0.0, max(recording.duration, 1e-3))
+    begin = min((float(each.time[0]) for each in (recording.states, recording.ticks) if len(each)), default=0.0)
+    axes.set_xlim(begin, max(recording.duration, begin + 1e-3))
     axes.grid(color=GRID)
     axes.tick_params(length=0)
 

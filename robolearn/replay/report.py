@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 from robolearn.replay.decisions import Decisions
 from robolearn.replay.recording import Recording
 from robolearn.replay.rerun import Difference, Rerun
 from robolearn.replay.summary import Spread, Summary
-
-_SHOWN = 12
-"""Lines of a long list."""
 
 
 def overview(recording: Recording, summary: Summary) -> str:
@@ -101,10 +99,14 @@ def _modes(summary: Summary) -> list[str]:
 
 
 def _requests(summary: Summary) -> list[str]:
-    rows = [
-        (each.request, f"{each.time:.2f} s", "" if each.accepted else "REFUSED", each.message)
-        for each in summary.requests
-    ]
+    """Return one line for each request, or for several in a row that got the same answer."""
+    rows = []
+    for (request, accepted, message), group in itertools.groupby(
+        summary.requests, key=lambda each: (each.request, each.accepted, each.message)
+    ):
+        same = list(group)
+        times = f" ({len(same)} times, until {same[-1].time:.2f} s)" if len(same) > 1 else ""
+        rows.append((request, f"{same[0].time:.2f} s", "" if accepted else "REFUSED", message + times))
     return _table(rows) if rows else []
 
 
@@ -123,7 +125,7 @@ def _loop(recording: Recording, summary: Summary) -> list[str]:
     rows: list[tuple[str, ...]] = [("ms", "mean", "p50", "p99", "max", "")]
     rows += [
         _spread("control period", summary.period, f"{summary.late} late, {summary.blind} without a reading"),
-        _spread("the same, by the wall", summary.wall, "a simulation need not keep up with it"),
+        _spread("the same, wall time", summary.wall, "a simulation need not keep up with it"),
         _spread("reading to command", summary.answer, "as the recorder heard them"),
         _spread("inference", summary.inference, f"{summary.unanswered} requests without an answer"),
     ]

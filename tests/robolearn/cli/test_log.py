@@ -46,15 +46,14 @@ def test_the_controller_decides_again_when_asked(recordings, capsys):
     assert "same modes and commands" in capsys.readouterr().out
 
 
-def test_json_has_it_all(recordings, tmp_path, capsys):
-    assert main(["log", str(recordings), "--json", "--decide", "--plots", str(tmp_path / "plots")]) == 0
+def test_json_has_it_all(recordings, capsys):
+    assert main(["log", str(recordings), "--json", "--decide"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["policy"]["identical"] is True
     assert found["controller"]["disagreement"] is None
     assert [each["mode"] for each in found["summary"]["modes"]] == ["idle", "stand", "ready", "policy", "estop"]
     assert found["messages"]["robot_state"] == found["summary"]["period"]["count"] + 1
-    assert all(Path(path).exists() for path in found["plots"])
-    assert len(found["plots"]) == 4
+    assert found["plots"] == []
 
 
 def test_a_mismatch_is_named_and_is_a_failure(policy_file, tmp_path, capsys):
@@ -75,8 +74,11 @@ def test_a_recording_without_a_policy_is_told_all_the_same(tmp_path, capsys):
     stage = Stage()
     stage.run(0.1)
     stage.write(tmp_path)
-    assert main(["log", str(tmp_path)]) == 0
-    assert "policy: it never ran" in capsys.readouterr().out
+    assert main(["log", str(tmp_path), "--plots", str(tmp_path / "plots")]) == 0
+    text = capsys.readouterr().out
+    assert "policy: it never ran" in text
+    assert str(tmp_path / "plots" / "joints.png") in text
+    assert (tmp_path / "plots" / "joints.png").exists()
 
 
 def test_not_finite_numbers_are_null(policy_file, tmp_path, capsys):
@@ -111,3 +113,14 @@ def test_what_is_no_recording_is_one_line(recordings, tmp_path, capsys):
     (tmp_path / "edited" / POLICY).write_bytes(b"x")
     assert main(["log", str(tmp_path / "edited")]) == 1
     assert POLICY in one_line(capsys.readouterr().err)
+
+
+def test_a_span_without_anything_is_said(recordings, tmp_path, capsys):
+    assert main(["log", str(recordings), "--plots", str(tmp_path), "--span", "100", "200"]) == 1
+    assert "nothing to draw there; it is 2.9" in one_line(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("words", [["--span", "0", "1"], ["--plots", "x", "--span", "1", "1"]])
+def test_a_span_that_cannot_be_drawn_is_refused(recordings, words, capsys):
+    assert main(["log", str(recordings), *words]) == 2
+    assert "--span FROM TO" in one_line(capsys.readouterr().err)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from robolearn.replay.plots import draw, roll_pitch
-from robolearn.replay.recording import load
+from robolearn.deploy.modes import Mode
+from robolearn.replay.plots import cut, draw, roll_pitch
+from robolearn.replay.recording import load, mode_spans
 
 from .stage import Stage
 
@@ -25,10 +26,20 @@ def test_roll_and_pitch_of_a_quaternion(roll, pitch, yaw):
 
 
 def test_all_pictures_of_a_run(bag, tmp_path):
-    paths = draw(load(bag), tmp_path / "new" / "folder")
+    paths = draw(load(bag), tmp_path / "new" / "folder", (2.0, 3.2))
     assert [path.name for path in paths] == ["joints.png", "velocities.png", "base.png", "timing.png"]
     for path in paths:
         assert image.imread(path).std() > 0.01  # not blank
+
+
+def test_a_part_is_all_that_happened_in_it(bag):
+    whole = load(bag)
+    part = cut(whole, 0.9999, 2.0001)
+    assert len(part.states) == len(part.ticks) == len(part.commands) == 201
+    assert part.states.time[[0, -1]] == pytest.approx([1.0, 2.0])
+    assert np.array_equal(part.states["position"], whole.states["position"][200:401])
+    assert {mode for _, _, mode in mode_spans(part)} == {Mode.STAND}
+    assert not len(cut(whole, 100.0, 200.0).states)
 
 
 def test_what_is_missing_is_not_drawn(tmp_path):

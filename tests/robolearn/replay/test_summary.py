@@ -38,6 +38,18 @@ def test_requests_and_refusals_are_told(tmp_path):
     assert "not armed" in found[0].message
 
 
+def test_what_was_asked_again_and_again_is_one_line(tmp_path):
+    stage = Stage()
+    stage.run(0.05)
+    for _ in range(5):
+        stage.ask("stand")
+        stage.tick()
+    recording = load(stage.write(tmp_path))
+    text = report.overview(recording, summarize(recording))
+    assert text.count("REFUSED") == 1
+    assert "(5 times, until" in text
+
+
 def test_checks_are_counted_worst_first(stage, tmp_path):
     for time in (60.0, 61.0):
         stage.note(reason="tilt", reaction="warn", message="a bit", time=time)
