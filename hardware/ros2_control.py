@@ -37,6 +37,7 @@ from robolearn.deploy.types import Array, JointCommand, RobotState
 PATIENCE = 10.0
 """s; finding the other side was measured to take up to 3 s."""
 _SPIN = 0.05
+_REPEAT = 1.0
 _JOIN = 2.0
 
 
@@ -204,9 +205,7 @@ class Ros2Control:
         found: dict[str, Any] = {}
         # One by one: a controller that lacks one of several parameters answers with none.
         for name in ("joints", "interface_name", "interface_names"):
-            future = client.call_async(GetParameters.Request(names=[name]))
-            self._wait(future.done, lambda: f"{client.srv_name} does not answer: does the controller manager run?")
-            values = future.result().values
+            values = self._call(client, GetParameters.Request(names=[name])).values
             if values and values[0].type == ParameterType.PARAMETER_STRING_ARRAY:
                 found[name] = list(values[0].string_array_value)
             elif values and values[0].type == ParameterType.PARAMETER_STRING and values[0].string_value:
@@ -215,6 +214,22 @@ class Ros2Control:
         if not found.get("joints"):
             raise ConfigError(f"controller {self._controller!r} has no parameter 'joints': it is no group controller")
         return found["joints"], found.get("interface_names") or found.get("interface_name")
+
+    def _call(self, client: Any, request: Any) -> Any:
+        """Return the answer of a service. Asked again after a while: an answer that leaves before both sides have
+        found each other entirely is lost."""
+        futures: list[Any] = []
+        again = time.monotonic()
+
+        def answered() -> bool:
+            nonlocal again
+            if time.monotonic() >= again:
+                futures.append(client.call_async(request))
+                again = time.monotonic() + _REPEAT
+            return any(future.done() for future in futures)
+
+        self._wait(answered, lambda: f"{client.srv_name} does not answer: does the controller manager run?")
+        return next(future.result() for future in futures if future.done())
 
     def _subscribe(self, reader: JointReader) -> None:
         from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy

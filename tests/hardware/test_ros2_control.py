@@ -74,7 +74,7 @@ class Stub:
         self.imu = Imu()
         self.imu.orientation.w, self.imu.orientation.x = 0.8, 0.6
         self.imu.angular_velocity.z, self.imu.linear_acceleration.z = 0.5, 9.81
-        self.tick = 0
+        self.tick, self.silent = 0, False
         publishers = [
             node.create_publisher(kind, name, 5) for kind, name in ((JointState, "joint_states"), (Imu, "imu/data"))
         ]
@@ -87,6 +87,8 @@ class Stub:
         self.thread.start()
 
     def _publish(self):
+        if self.silent:
+            return
         self.tick += 1
         for publisher, message in zip(self.publishers, (self.joint_state, self.imu), strict=True):
             if message is not None:
@@ -204,17 +206,20 @@ def test_silence_of_one_topic_ends_the_readings(make_stub, connect):
 def test_a_repeated_message_is_a_frozen_sequence(make_stub, connect):
     stub = make_stub(interface_name="effort")
     link = connect()
-    fresh(link)
-    stub._publish = lambda: None
-    frozen = JointState(name=stub.joint_state.name, position=[0.0] * 4, velocity=[0.0] * 4)
-    frozen.header.stamp.sec = 77
-    stub.imu.header.stamp.sec = 78
-    numbers = []
-    for _ in range(4):
-        stub.publishers[0].publish(frozen)
-        stub.publishers[1].publish(stub.imu)
-        numbers.append(fresh(link).sequence)
-    assert numbers[1] == numbers[2] == numbers[3]
+    first = fresh(link).sequence
+    stub.silent = True
+    stub.joint_state.position[1], stub.imu.angular_velocity.z = 0.7, 7.0
+    stub.joint_state.header.stamp.sec, stub.imu.header.stamp.sec = 1_000_000, 1_000_001
+
+    def repeat():
+        for publisher, message in zip(stub.publishers, (stub.joint_state, stub.imu), strict=True):
+            publisher.publish(message)
+        return fresh(link)
+
+    until(lambda: (state := repeat()).position[2] == 0.7 and state.angular_velocity[2] == 7.0)
+    numbers = {repeat().sequence for _ in range(5)}
+    assert len(numbers) == 1
+    assert numbers.pop() > first
 
 
 @pytest.mark.parametrize("field", ["position", "velocity", "effort"])
@@ -241,10 +246,6 @@ def shorten(stub):
 
 def blind_imu(stub):
     stub.imu.orientation_covariance[0] = -1.0
-
-
-def unstamp(stub):
-    stub.tick = -10_000_000  # negative seconds are none
 
 
 BROKEN = [
@@ -280,10 +281,10 @@ def test_broken_messages_from_the_start_are_refused_with_the_reason(make_stub, c
 
 def test_messages_without_a_time_are_refused(make_stub, clock):
     stub = make_stub(interface_name="effort")
-    stub._publish = lambda: None
-    stub.node.create_timer(0.02, lambda: [p.publish(m) for p, m in zip(stub.publishers, (JointState(
-        name=list(JOINTS), position=[0.0] * 3, velocity=[0.0] * 3), Imu()), strict=True)])  # fmt: skip
-    stub.joint_state = stub.imu = None
+    stub.silent = True
+    stub.joint_state.header.stamp.sec = stub.imu.header.stamp.sec = 0
+    messages = list(zip(stub.publishers, (stub.joint_state, stub.imu), strict=True))
+    stub.node.create_timer(0.02, lambda: [publisher.publish(message) for publisher, message in messages])
     link = impatient(clock, "_silence")
     with pytest.raises(ConnectionError, match="carries no time stamp"):
         link.open()
