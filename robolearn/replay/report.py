@@ -38,8 +38,7 @@ def policy(found: Rerun) -> str:
         return "\n".join(lines)
     lines.append(f"  DIFFERENT: first {_name(first)}, since {first.since:.3f} s (above {found.tolerance:g})")
     if most is not None:
-        where = f" ({most.where})" if most.where else ""
-        lines.append(f"  most: {_name(most)}{where}, by {most.largest:.4g}")
+        lines.append(f"  most: {_name(most)}, by {most.largest:.4g} at {most.where}")
     rows: list[tuple[str, ...]] = [("", "largest", "rms", "since, s", "at")]
     rows += [_row(each) for each in found.differences if each.group == "observation"]
     for group in ("action", "joint_target"):

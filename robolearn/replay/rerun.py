@@ -38,7 +38,8 @@ class Difference:
         largest: largest absolute difference; infinite where one of the two is not finite.
         rms: root of the mean square over all columns and outputs.
         since: s, when it was above the tolerance for the first time; None when it never was.
-        where: column and frame of the largest difference, in words; empty where there is only one.
+        where: column and frame of the largest difference, in words; empty where there is only one or no difference.
+        remembered: the term is read from the policy's own memory: it follows from earlier outputs.
     """
 
     group: str
@@ -47,6 +48,7 @@ class Difference:
     rms: float
     since: float | None
     where: str
+    remembered: bool
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,9 @@ class Rerun:
 
     @property
     def most(self) -> Difference | None:
-        """Which term of the observation differs most; None when none does."""
-        differing = [each for each in self.differences if each.group == "observation" and each.since is not None]
+        """Which term of the observation that is read from the robot differs most; None when none does."""
+        terms = [each for each in self.differences if each.group == "observation" and not each.remembered]
+        differing = [each for each in terms if each.since is not None]
         return max(differing, key=lambda each: each.largest, default=None)
 
 
@@ -147,6 +150,7 @@ class _Pair:
     ours: list[int]
     theirs: list[int]
     labels: list[str]
+    remembered: bool = False
 
 
 def _evaluate(recording: Recording, runner: PolicyRunner) -> Iterator[tuple[int, int | None, PolicyResult | None]]:
@@ -203,11 +207,11 @@ def _columns(contract: PolicyContract) -> dict[str, dict[str, int]]:
 
 def _pairs(ours: PolicyContract, theirs: PolicyContract, robot: RobotFile) -> Iterator[_Pair]:
     left, right = _columns(ours), _columns(theirs)
-    for name, columns in left.items():
-        if labels := [label for label in columns if label in right.get(name, {})]:
-            yield _Pair(
-                "observation", name, [columns[each] for each in labels], [right[name][each] for each in labels], labels
-            )
+    for term in ours.observation.terms:
+        columns, others = left[term.name], right.get(term.name, {})
+        if labels := [label for label in columns if label in others]:
+            mine, its = [columns[each] for each in labels], [others[each] for each in labels]
+            yield _Pair("observation", term.name, mine, its, labels, term.signal in ours.memory)
     for group, shift in (("action", 0), ("joint_target", len(robot.joints))):
         for i, joint in enumerate(robot.joints):
             yield _Pair(
@@ -233,7 +237,8 @@ def _difference(pair: _Pair, ours: Array, theirs: Array, time: Array, tolerance:
         largest=float(error.max()),
         rms=float(np.sqrt((error**2).mean())),
         since=float(time[above[0]]) if len(above) else None,
-        where=pair.labels[worst],
+        where=pair.labels[worst] if len(above) else "",
+        remembered=pair.remembered,
     )
 
 

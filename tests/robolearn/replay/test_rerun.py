@@ -58,6 +58,7 @@ def test_a_signal_that_the_robot_computes_otherwise_is_named(policy_file, tmp_pa
     assert found.first.group == "observation"
     assert found.first.name in wrong
     assert 0.0 <= found.first.since - (since - 50.005) <= 0.05
+    assert found.most.name in wrong  # not the previous action, which follows from it
     untouched = {term.name for term in terms} - wrong - {"previous_action"}
     assert {each.name for each in found.differences if each.group == "observation" and each.since is None} >= untouched
     text = report.policy(found)
