@@ -71,13 +71,13 @@ def non_unit_quaternion(plant: Plant, norm: float = 1.2) -> Change[RobotState]:
 _DATA = ("position", "velocity", "torque", "orientation", "angular_velocity", "acceleration", "temperature", "battery")
 
 
-@kind("state", " ".join((*_DATA, "sequence")), "state_frozen imu_frozen")
+@kind("state", " ".join((*_DATA, "sequence")), "state_frozen state_stale")
 def frozen_state(plant: Plant) -> Change[RobotState]:
     """The same reading arrives again and again, with its sequence number."""
     return hold((*_DATA, "sequence"))
 
 
-@kind("state", " ".join(_DATA), "imu_frozen")
+@kind("state", " ".join(_DATA), "imu_frozen joint_frozen")
 def frozen_data(plant: Plant) -> Change[RobotState]:
     """The same data arrive again and again, with running sequence numbers."""
     return hold(_DATA)
@@ -135,7 +135,7 @@ def imu_frozen(plant: Plant) -> Change[RobotState]:
     return hold(("orientation", "angular_velocity", "acceleration"))
 
 
-@kind("state", "position velocity", "tracking")
+@kind("state", "position velocity", "joint_frozen drive_response")
 def encoder_frozen(plant: Plant, joint: str | None = None) -> Change[RobotState]:
     """Joint positions and velocities repeat while all else goes on."""
     return hold(("position", "velocity"), plant.where(joint))
@@ -144,7 +144,7 @@ def encoder_frozen(plant: Plant, joint: str | None = None) -> Change[RobotState]
 # Readings that are wrong.
 
 
-@kind("state", "orientation angular_velocity acceleration", "tilt fall")
+@kind("state", "orientation angular_velocity acceleration", "tilt fall soft_range")
 def imu_axis_flipped(plant: Plant, axis: str = "y") -> Change[RobotState]:
     """One axis of the IMU has the wrong sign."""
     if axis not in ("x", "y", "z"):
@@ -161,7 +161,7 @@ def imu_axis_flipped(plant: Plant, axis: str = "y") -> Change[RobotState]:
     )
 
 
-@kind("state", "position", "tracking")
+@kind("state", "position", "drive_response position")
 def position_bias(plant: Plant, joint: str | None = None, bias: float = 0.05, ramp: float = 1.0) -> Change[RobotState]:
     """Joint positions drift away, to a constant error after `ramp` seconds."""
     where, start = plant.where(joint), math.nan
@@ -175,13 +175,13 @@ def position_bias(plant: Plant, joint: str | None = None, bias: float = 0.05, ra
     return change
 
 
-@kind("state", "position", "tracking position")
+@kind("state", "position", "position_jump position drive_response")
 def position_jump(plant: Plant, joint: str | None = None, jump: float = 0.5) -> Change[RobotState]:
     """Joint positions are off at once, as after a slipped encoder."""
     return add("position", plant.where(joint), jump)
 
 
-@kind("state", "position velocity", "tracking position")
+@kind("state", "position velocity", "position_jump position drive_response")
 def encoder_sign(plant: Plant, joint: str | None = None) -> Change[RobotState]:
     """Joint positions and velocities have the wrong sign."""
     where = plant.where(joint)
@@ -195,7 +195,7 @@ def encoder_sign(plant: Plant, joint: str | None = None) -> Change[RobotState]:
     return each(change)
 
 
-@kind("state", "position velocity torque temperature", "tracking position")
+@kind("state", "position velocity torque temperature", "position_jump position drive_response")
 def joints_swapped(plant: Plant, first: str, second: str) -> Change[RobotState]:
     """The readings of two joints are exchanged."""
     pair = [plant.where(first).start, plant.where(second).start]
@@ -237,7 +237,7 @@ def velocity_spike(plant: Plant, joint: str | None = None, velocity: float = 100
     return add("velocity", plant.where(joint), velocity)
 
 
-@kind("state", "position", "position tracking")
+@kind("state", "position", "position")
 def joint_over_limit(plant: Plant, joint: str | None = None, position: float = 7.0) -> Change[RobotState]:
     """Joints report a position beyond their hard range."""
     return put("position", plant.where(joint), position)
@@ -274,10 +274,10 @@ def battery_critical(plant: Plant, charge: float = 0.03) -> Change[RobotState]:
     return each(lambda reading: replace(reading, battery=charge))
 
 
-# Commands that do not do what they say. Their traces are in the motion: whether a check sees them depends on it.
+# Commands that do not do what they say. Their traces are in the torques that the drives report, and in the motion.
 
 
-@kind("command", "kp kd torque", "tracking tilt fall")
+@kind("command", "kp kd torque", "drive_response tracking tilt fall")
 def motor_off(plant: Plant, joint: str | None = None) -> Change[JointCommand]:
     """Motors give no torque."""
     where = plant.where(joint)
@@ -290,19 +290,19 @@ def motor_off(plant: Plant, joint: str | None = None) -> Change[JointCommand]:
     return each(change)
 
 
-@kind("command", "kp kd torque", "tracking tilt fall")
+@kind("command", "kp kd torque", "drive_response tracking tilt fall")
 def power_loss(plant: Plant) -> Change[JointCommand]:
     """No motor gives torque, while the robot goes on reporting."""
     return motor_off(plant)
 
 
-@kind("command", "", "tracking tilt fall")
+@kind("command", "", "drive_response soft_range tilt fall")
 def command_lost(plant: Plant) -> Change[JointCommand]:
     """Commands do not arrive: the drives keep the last one."""
     return lambda command, now: None
 
 
-@kind("command", "", "tracking angular_rate tilt fall")
+@kind("command", "", "drive_response tilt fall")
 def command_delayed(plant: Plant, seconds: float = 0.05) -> Change[JointCommand]:
     """Commands arrive late."""
     return late(seconds, lambda command, now: command)
