@@ -58,7 +58,7 @@ class Recording:
         counts: messages by topic.
         unreadable: packets by topic that fit neither robot nor policy.
         complete: whether the recorder ended in an orderly way.
-        lost: messages that the recorder could not write; None when it did not say.
+        lost: messages that the recorder lost, as far as it knew; None when it did not say.
     """
 
     path: Path

@@ -158,7 +158,7 @@ def _commands(summary: Summary) -> list[str]:
 def _missing(recording: Recording, summary: Summary) -> list[str]:
     lines = []
     if recording.lost:
-        lines.append(f"  {recording.lost} messages that the recorder could not write in time")
+        lines.append(f"  {recording.lost} messages that the recorder lost: a busy computer, or a slow disk")
     lines += [f"  {topic}: {count} that must have been sent" for topic, count in summary.missing.items()]
     hint = "" if recording.contract is not None else " (the recorder was not told of a policy: give --policy FILE)"
     lines += [

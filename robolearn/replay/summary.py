@@ -319,6 +319,10 @@ def _missing(recording: Recording) -> dict[str, int]:
         missing["robot_state"] = int(np.count_nonzero(~np.isin(inside, known)))
     if len(recording.ticks) > 1:
         missing["safety_monitor/tick"] = int(np.count_nonzero(holes(recording)))
+        ticked = recording.ticks.column("cycle")
+        for topic, series in (("joint_commands", recording.commands), ("joint_commands_wanted", recording.wanted)):
+            sent = series.column("cycle") if len(series) else np.zeros(0)
+            missing[topic] = int(np.count_nonzero(~np.isin(ticked[np.isfinite(ticked)], sent)))
     for topic, series in (("policy_input", recording.asked), ("policy_output", recording.answered)):
         if len(series) > 1:
             steps = np.diff(series.column("number"))

@@ -37,8 +37,9 @@ def test_what_is_put_is_written(tmp_path):
     writer = BagWriter(tmp_path / "new" / "bag", TOPICS, ROOMY)
     for i in range(100):
         writer.put(i % 2, i, DATA)
+    writer.lose(3)
     writer.close()
-    assert (writer.progress.messages, writer.progress.lost, writer.progress.problem) == (100, 0, "")
+    assert (writer.progress.messages, writer.progress.lost, writer.progress.problem) == (100, 3, "")
     assert stamps(writer.folder) == (list(range(100)), True)
     with Reader(writer.folder) as reader:  # others can read it too
         assert reader.message_count == 100

@@ -91,9 +91,10 @@ def test_late_ticks_and_missing_answers_are_counted(stage, tmp_path):
 def test_what_the_recorder_did_not_hear_is_counted(stage, tmp_path):
     stage.drop("robot_state", [50, 51, 90])
     stage.drop("safety_monitor/tick", [200])
+    stage.drop("joint_commands_wanted", [300, 301])
     recording = load(stage.write(tmp_path))
     found = summarize(recording)
-    assert found.missing == {"robot_state": 3, "safety_monitor/tick": 1}
+    assert found.missing == {"robot_state": 3, "safety_monitor/tick": 1, "joint_commands_wanted": 2}
     assert np.flatnonzero(holes(recording)).tolist() == [199]
     assert found.late == 0  # a tick that was not recorded was not late
     assert found.period.count == stage.sequence - 3

@@ -45,7 +45,7 @@ class Progress:
     Attributes:
         messages: number written, or waiting to be.
         size: bytes on the disk.
-        lost: messages that found the queue full.
+        lost: messages that found the queue full, or were lost before they came here.
         problem: why recording has stopped; empty while it goes on.
     """
 
@@ -110,6 +110,10 @@ class BagWriter:
             self._messages += 1
         except queue.Full:
             self._lost += 1
+
+    def lose(self, count: int) -> None:
+        """Count messages that were lost before they came here."""
+        self._lost += count
 
     def close(self, limit: float = 10.0) -> None:
         """Write what waits, finish the file, and wait for that at most ``limit`` s."""

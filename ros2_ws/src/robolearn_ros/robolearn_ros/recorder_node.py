@@ -95,7 +95,8 @@ class RecorderNode(RobotNode):
         self._about: About | None = None
         self._writer: BagWriter | None = None
         self._heard: set[str] = set()
-        self._dropped = self._reported = 0
+        self._lost = 0
+        self._stopped = ""
         super().__init__("recorder_node", PARAMETERS, **options)
 
     def setup(self) -> None:
@@ -110,7 +111,7 @@ class RecorderNode(RobotNode):
         topics = (*TOPICS, velocity)
         names = [(self.resolve_topic_name(topic.name), ros_name(topic.kind)) for topic in topics]
         limits = Limits(self.value("max_megabytes") * 1e6, self.value("min_free_megabytes") * 1e6)
-        self._heard, self._dropped, self._reported = set(), 0, 0
+        self._heard, self._lost, self._stopped = set(), 0, ""
         self._writer = BagWriter(self._new_folder(self._about), names, limits)
         write_about(self._writer.folder, self._about, self.value("robot"))
         for place, topic in enumerate(topics):
@@ -160,23 +161,22 @@ class RecorderNode(RobotNode):
             self._writer.put(place, info["received_timestamp"], data)  # not when this node found time for it
 
     def _lose(self, info: Any) -> None:
-        self._dropped += info.total_count_change
+        if self._writer is not None:
+            self._writer.lose(info.total_count_change)
 
     def _report(self) -> None:
         """Say in the diagnostics how the recording is getting on."""
         if self._writer is None:
             return
         progress = self._writer.progress
-        lost = progress.lost + self._dropped
         level, message = OK, "recording"
         if progress.problem:
             level, message = ERROR, f"recording has stopped, what is there is kept: {progress.problem}"
-            if self._reported >= 0:
+            if progress.problem != self._stopped:
                 self.get_logger().error(message)
-            self._reported = -1
-        elif lost > self._reported:
-            level, message = WARN, f"{lost - self._reported} messages were lost"
-            self._reported = lost
+        elif progress.lost > self._lost:
+            level, message = WARN, f"{progress.lost - self._lost} messages were lost"
+        self._stopped, self._lost = progress.problem, progress.lost
         self.report(
             "recording",
             level,
@@ -185,7 +185,7 @@ class RecorderNode(RobotNode):
                 "folder": self._writer.folder,
                 "messages": progress.messages,
                 "megabytes": f"{progress.size / 1e6:.1f}",
-                "lost": lost,
+                "lost": progress.lost,
                 "topics heard": ", ".join(sorted(self._heard)) or "none",
             },
         )
