@@ -16,6 +16,15 @@ from robolearn.deploy.processes import Command, Processes, environment, node_wor
 from robolearn_ros.operator import Operator
 
 
+def ask(operator, *requests):
+    """Ask, again where joints still move, signs of life are still on their way, or a policy is still being loaded."""
+    for request in requests:
+        end = time.monotonic() + LIMIT
+        while not (answer := operator.request(request, LIMIT)).accepted:
+            assert time.monotonic() < end, (request, answer.reason)
+            time.sleep(0.05)
+
+
 class Deployment:
     """``robolearn deploy --sim`` as fast as it goes, and its operator."""
 
@@ -36,11 +45,7 @@ class Deployment:
         self.operator.wait_for_state(state, LIMIT)
 
     def ask(self, *requests):
-        """Ask, again where joints still move or signs of life are still on their way."""
-        for request in requests:
-            end = time.monotonic() + LIMIT
-            while not (answer := self.operator.request(request, LIMIT)).accepted:
-                assert time.monotonic() < end, (request, answer.reason, self.log.read_text())
+        ask(self.operator, *requests)
 
     def stand(self):
         self.wait("idle")
@@ -154,11 +159,9 @@ def test_any_order_of_starting_will_do(tmp_path, order):
                 assert time.monotonic() < end, lines
                 time.sleep(0.02)
         operator.wait_for_state("idle", LIMIT)
-        for request in ("arm", "stand"):
-            while not operator.request(request, LIMIT).accepted:
-                assert time.monotonic() < end + LIMIT, lines
+        ask(operator, "arm", "stand")
         operator.wait_for_state("ready", LIMIT)
-        assert operator.request("start_policy").accepted
+        ask(operator, "start_policy")
         operator.wait_for_state("policy", LIMIT)
     finally:
         operator.close()
