@@ -93,7 +93,9 @@ class SafetyMonitorNode(RobotNode):
             return Path(self.value("latch_file")).expanduser()
         folder = Path.home() / ".ros"
         folder.mkdir(exist_ok=True)
-        return folder / f"{self.get_fully_qualified_name().strip('/').replace('/', '.')}.{self._robot.name}.latch"
+        name = f"{self.get_fully_qualified_name().strip('/').replace('/', '.')}.{self._robot.name}"
+        # A reset in simulation must not release a stop of the real robot.
+        return folder / f"{name}{'.sim' if self._simulated else ''}.latch"
 
     def start(self) -> None:
         """Run the control loop. It starts without torque, or latched."""
