@@ -17,6 +17,7 @@ from robolearn.deploy.inputs import Inputs, PolicyResult, PolicySetup
 from robolearn.deploy.modes import Mode, Request
 from robolearn.deploy.types import Array, RobotState
 from robolearn.replay.mcap import BagError
+from robolearn.replay.packets import Series
 from robolearn.replay.recording import MODES, Note, Recording
 from robolearn.replay.summary import holes
 
@@ -99,14 +100,9 @@ class _Run:
         contract = recording.contract
         setup = None if contract is None else PolicySetup.from_contract(contract, recording.robot)
         self._setup = setup
-        cycles = self._states.column("cycle") if len(self._states) else np.zeros(0)
-        self._state_of = {cycle: place for place, cycle in enumerate(cycles.tolist())}
-        numbers = recording.answered.column("number") if len(recording.answered) else np.zeros(0)
-        self._answer_of = {number: place for place, number in enumerate(numbers.tolist())}
-        self._command_of: dict[float, int] = {}
-        if len(recording.commands):
-            for place, cycle in enumerate(recording.commands.column("cycle").tolist()):
-                self._command_of.setdefault(cycle, place)
+        self._state_of = _first_places(self._states, "cycle")
+        self._answer_of = _first_places(recording.answered, "number")
+        self._command_of = _first_places(recording.commands, "cycle")
         self._silent = set(recording.silent.tolist())
         self._controller = Controller(recording.robot, setup)
         self.requests = 0
@@ -212,6 +208,14 @@ class _Run:
             hardware_age=float(scalar["hardware_age"][i]),
             fault=_FAULT if scalar["fault"][i] else "",
         )
+
+
+def _first_places(series: Series, name: str) -> dict[float, int]:
+    """Return where each value of a field comes first; after a restart numbers come again, and mean something else."""
+    places: dict[float, int] = {}
+    for place, value in enumerate(series.column(name).tolist() if len(series) else ()):
+        places.setdefault(value, place)
+    return places
 
 
 def _requests(recording: Recording) -> Iterator[tuple[float, Request]]:
