@@ -38,7 +38,6 @@ PATIENCE = 10.0
 """s; finding the other side was measured to take up to 3 s."""
 _SPIN = 0.05
 _REPEAT = 1.0
-_JOIN = 2.0
 
 
 class Ros2Control:
@@ -93,6 +92,7 @@ class Ros2Control:
         self._executor: Any = None
         self._publisher: Any = None
         self._thread: threading.Thread | None = None
+        self._ended = threading.Event()
         self._failed: Exception | None = None
         self.refused: Counter[str] = Counter()
         self.problem = ""
@@ -141,15 +141,18 @@ class Ros2Control:
         self._wait(lambda: self._publisher.get_subscription_count() > 0, self._no_listener)
         self._wait(lambda: self._merger.complete, self._silence)
         self._wait(lambda: not self._others(), self._not_alone)
+        self._ended.clear()
         self._thread = threading.Thread(target=self._spin, name="ros2_control_link", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Disconnect. The controller keeps the last command."""
+        # The thread ends first: what it waits for must not be destroyed under it, that ends the process.
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
         if self._executor is not None:
             self._executor.shutdown()
-        if self._thread is not None:
-            self._thread.join(_JOIN)  # destroying the node under a running executor aborts the process
         if self._node is not None:
             self._node.destroy_node()
         if self._context is not None:
@@ -235,8 +238,9 @@ class Ros2Control:
         from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
         from sensor_msgs.msg import BatteryState, Imu, JointState
 
-        # Best effort hears reliable and best-effort publishers alike; only the newest counts.
-        sensor = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+        # Best effort hears reliable and best-effort publishers alike. With a depth of one, a gripper's joint states
+        # would push out the legs'.
+        sensor = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
         command = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.RELIABLE)
         for kind, topic, take in (
             (JointState, "joint_states", partial(self._take_joints, reader)),
@@ -287,12 +291,9 @@ class Ros2Control:
     # Receiving, in the executor's thread.
 
     def _spin(self) -> None:
-        from rclpy.executors import ExternalShutdownException
-
         try:
-            self._executor.spin()
-        except ExternalShutdownException:
-            pass
+            while not self._ended.is_set():
+                self._executor.spin_once(timeout_sec=_SPIN)
         except Exception as error:  # read() says it to the driver
             self._failed = error
 

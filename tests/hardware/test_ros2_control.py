@@ -39,8 +39,8 @@ CONTROLLER = "forward_command_controller"
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch, tmp_path):
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
-    monkeypatch.setenv("ROS_DOMAIN_ID", str(60 + int(worker)))
+    # By process, not by worker: two sessions on one machine must not meet each other's robots.
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(40 + os.getpid() % 60))
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     monkeypatch.setenv("ROS_LOG_DIR", str(tmp_path))
 
@@ -516,9 +516,11 @@ class Robot:
         return self.loop.controller.mode
 
     def charged(self):
-        """Whether a battery was heard; a tick passes."""
+        """Whether a battery was heard, also by the monitor; ticks pass."""
         self.run(self.file.control_dt)
-        return not np.isnan(self.driver.read_state().battery)
+        heard = not np.isnan(self.driver.read_state().battery)
+        self.run(self.file.control_dt)
+        return heard
 
     def file_as_it_ships_refuses(self):
         """Why the robot cannot be armed with the file that ships; a tick passes."""
