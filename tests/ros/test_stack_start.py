@@ -167,3 +167,21 @@ def test_any_order_of_starting_will_do(tmp_path, order):
         operator.close()
         for processes in running:
             processes.stop()
+
+
+def test_a_stop_before_the_robot_is_there_is_remembered(tmp_path):
+    """No cycle of the drives ever came, and the safety monitor is killed: the stop holds all the same."""
+    latch = tmp_path / "latch"
+    spec = next(spec for spec in plan(BringUp(latch_file=str(latch))) if spec.name == "safety_monitor")
+    env, lines = {**environment(), "ROS_LOG_DIR": str(tmp_path)}, []
+    with (
+        Processes([Command(spec.name, node_words(spec, tmp_path))], env, lines.append) as monitor,
+        Operator() as operator,
+    ):
+        ask(operator, "estop")
+        end = time.monotonic() + LIMIT
+        while not latch.exists():
+            assert time.monotonic() < end, lines
+            time.sleep(0.02)
+        os.kill(monitor.pid("safety_monitor"), signal.SIGKILL)
+    assert latch.exists()

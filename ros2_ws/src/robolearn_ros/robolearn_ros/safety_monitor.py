@@ -149,6 +149,7 @@ class SafetyMonitorNode(RobotNode):
         self._thread = None
         for _ in range(FINAL_COMMANDS):
             self._drive.write_command(JointCommand.damping(self._robot.damping_kd))
+        self._remember_stop()
 
     # In the executor's thread.
 
@@ -171,36 +172,41 @@ class SafetyMonitorNode(RobotNode):
     # In the control thread.
 
     def _run(self) -> None:
-        patience = SILENCE if self._simulated else 1.5 * self._robot.control_dt
-        arrived, began = time.monotonic(), not self._simulated
+        self._arrived = time.monotonic()
         while not self._ended.is_set():
-            cycle = self._next_cycle(min(patience, 0.1))
-            begin = time.monotonic()
-            if cycle is not None:
-                self._drive_heard.hear(self._now)
-                if self._simulated and began and cycle.time == self._cycle_time:
-                    self._drive.repeat()  # our answer was lost, or not needed: time stands still until it arrives
-                    continue
-                began, self._cycle_time = True, cycle.time
-            elif not began or begin - arrived < patience:
-                self._answer_requests()
-                continue
-            if not self._simulated:
-                self._now = begin
-            elif cycle is not None:
-                self._now = cycle.time
-            else:
-                self._now += begin - arrived
-            self._periods.append(begin - arrived)
-            arrived = begin
-            self._drive.cycle = cycle
             try:
-                self._answer_requests()
-                self._step(begin)
+                self._turn()
             except Exception as error:  # nothing may end this loop; the fault stays until the node is started again
                 self._fault = f"internal error of the safety monitor: {type(error).__name__}: {error}"
                 self.get_logger().error(self._fault)
                 self._drive.write_command(JointCommand.damping(self._robot.damping_kd))
+
+    def _turn(self) -> None:
+        """Wait for a cycle of the drives and answer it; without one, tick when it is too late."""
+        patience = SILENCE if self._simulated else 1.5 * self._robot.control_dt
+        cycle = self._next_cycle(min(patience, 0.1))
+        begin = time.monotonic()
+        if cycle is not None:
+            self._drive_heard.hear(self._now)
+            if self._simulated and cycle.time == self._cycle_time:
+                self._drive.repeat()  # our answer was lost, or not needed: time stands still until it arrives
+                return
+            self._cycle_time = cycle.time
+        elif begin - self._arrived < patience or (self._simulated and math.isnan(self._cycle_time)):
+            self._answer_requests()
+            self._remember_stop()  # a request may have been accepted, and no tick follows it
+            return
+        if not self._simulated:
+            self._now = begin
+        elif cycle is not None:
+            self._now = cycle.time
+        else:
+            self._now += begin - self._arrived
+        self._periods.append(begin - self._arrived)
+        self._arrived = begin
+        self._drive.cycle = cycle
+        self._answer_requests()
+        self._step(begin)
 
     def _next_cycle(self, timeout: float) -> Cycle | None:
         message = self._inbox.take(timeout)
@@ -258,14 +264,19 @@ class SafetyMonitorNode(RobotNode):
         if output.mode is self._mode:
             return
         before, self._mode = self._mode, output.mode
-        if problem := self._latch.follow(output.mode, output.stop_reason):
-            self.get_logger().error(problem)
-            self.report("latch", ERROR, problem)
+        self._remember_stop()
         self._state.publish(String(data=output.mode))
         self._estop_active.publish(Bool(data=output.mode is Mode.ESTOP))
         reason = output.stop_reason if output.mode in (Mode.DAMPING, Mode.ESTOP) else ""
         self._publish_event({"mode": output.mode, "from": before, "message": reason, "time": self._now})
         self.get_logger().info(f"{before or 'start'} -> {output.mode}{': ' if reason else ''}{reason}")
+
+    def _remember_stop(self) -> None:
+        """Let the latch file follow the controller's mode."""
+        controller = self._loop.controller
+        if problem := self._latch.follow(controller.mode, controller.stop_reason):
+            self.get_logger().error(problem)
+            self.report("latch", ERROR, problem)
 
     def _publish_event(self, event: dict[str, object]) -> None:
         self._events.publish(String(data=json.dumps(event)))
