@@ -111,7 +111,10 @@ class Drive:
 
     def _report(self) -> None:
         fault = self._driver.fault
-        values = {"life cycle": self._driver.state.value, "commands refused": self.refused}
+        values: dict[str, object] = {"life cycle": self._driver.state.value, "commands refused": self.refused}
+        if (count := self._node.count_publishers("joint_commands")) > 1:
+            values["publishers of joint_commands"] = count
+            self._node.report("commands", ERROR, "several nodes command this robot: is there a second safety_monitor?")
         if fault:
             self._node.report("drives", ERROR, fault, values)
         elif self._answered < 0:
