@@ -173,7 +173,8 @@ def test_when_the_runner_is_killed_the_nodes_end(stage):
     parent.write_text(
         "import sys, time\n"
         "from robolearn.deploy.processes import Command, Processes, environment\n"
-        f"running = Processes([Command('orphan', [sys.executable, {str(script)!r}])], environment(), lambda line: None)\n"
+        f"command = Command('orphan', [sys.executable, {str(script)!r}])\n"
+        "running = Processes([command], environment(), lambda line: None)\n"
         "running.start()\nprint(running.pid('orphan'), flush=True)\ntime.sleep(600)\n"
     )
     with subprocess.Popen([sys.executable, str(parent)], stdout=subprocess.PIPE, text=True) as runner:
