@@ -144,7 +144,7 @@ def encoder_frozen(plant: Plant, joint: str | None = None) -> Change[RobotState]
 # Readings that are wrong.
 
 
-@kind("state", "orientation angular_velocity acceleration", "tilt fall soft_range")
+@kind("state", "orientation angular_velocity acceleration", "imu_disagrees tilt fall")
 def imu_axis_flipped(plant: Plant, axis: str = "y") -> Change[RobotState]:
     """One axis of the IMU has the wrong sign."""
     if axis not in ("x", "y", "z"):

@@ -49,6 +49,7 @@ class Reason(StrEnum):
     IMU_FROZEN = "imu_frozen"
     JOINT_FROZEN = "joint_frozen"
     IMU_NOT_UNIT = "imu_not_unit"
+    IMU_DISAGREES = "imu_disagrees"
     LOOP_STALLED = "loop_stalled"
     POLICY_DEADLINE = "policy_deadline"
     INFERENCE_TIME = "inference_time"
@@ -99,6 +100,9 @@ CHECKS: dict[Reason, Judged] = {
     Reason.IMU_FROZEN: Judged("time with an unchanged IMU reading while the robot moves", "s", "damping"),
     Reason.JOINT_FROZEN: Judged("time with an unchanged joint reading that reports motion", "s", "damping"),
     Reason.IMU_NOT_UNIT: Judged("time with an orientation that is no unit quaternion", "s", "damping"),
+    Reason.IMU_DISAGREES: Judged(
+        "readings whose orientation turns otherwise than their angular rate says", "readings", "damping"
+    ),
     Reason.LOOP_STALLED: Judged("time between two control ticks", "s", "damping"),
     Reason.POLICY_DEADLINE: Judged("time since the last policy output", "s", "damping"),
     Reason.INFERENCE_TIME: Judged("inference time of the policy", "s", "damping"),

@@ -176,6 +176,8 @@ class Monitor:
         ):
             warn, trip = entry.warn * self._robot.policy_dt, entry.trip * self._robot.policy_dt
             self._judge(reason, age > trip, age, trip if age > trip else warn, where=where, warn=age > warn)
+        if readings.unaccepted(time) == 0.0:  # a new one
+            self._occur(Reason.IMU_DISAGREES, readings.disagreement > safety.imu_disagrees.limit)
 
     def _judge_process(self, inputs: Inputs) -> None:
         safety = self._robot.safety

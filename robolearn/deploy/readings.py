@@ -61,6 +61,8 @@ class Readings:
         frozen: readings come, but repeat the sequence number.
         backwards: readings come, but with an older stamp or sequence number, or a stamp from the future.
         speed: (J,) rad/s between the last two good readings; 0 before there are two.
+        disagreement: rad/s between how the orientation changed from the last good reading to this one and the angular
+            rate in both; 0 before there are two.
     """
 
     def __init__(self, joints: int, control_dt: float) -> None:
@@ -83,6 +85,7 @@ class Readings:
         self.frozen = False
         self.backwards = False
         self.speed: Array = np.zeros(joints)
+        self.disagreement = 0.0
 
     def take(self, state: RobotState | None, now: float, time: float, tolerance: float) -> None:
         """Take what came in this tick; None when nothing did.
@@ -113,6 +116,7 @@ class Readings:
         else:
             if self.state is not None:
                 self.speed = np.abs(state.position - self._position) / max(elapsed, self._control_dt)
+                self.disagreement = _disagreement(self.state, state, max(elapsed, 0.5 * self._control_dt))
             self._accept(state, now, time, tolerance)
 
     def _accept(self, state: RobotState, now: float, time: float, tolerance: float) -> None:
@@ -181,6 +185,20 @@ class Readings:
         if not isinstance(state.stamp, float | int) or not math.isfinite(state.stamp):
             return "stamp is not finite"
         return ""
+
+
+def _disagreement(before: RobotState, after: RobotState, elapsed: float) -> float:
+    """Return how far the turn between two readings is from their mean angular rate, in rad/s, in the base frame."""
+    aw, ax, ay, az = before.orientation.tolist()
+    bw, bx, by, bz = after.orientation.tolist()
+    w = aw * bw + ax * bx + ay * by + az * bz  # of the product conjugate(before) * after, as are x, y and z
+    x = aw * bx - ax * bw - ay * bz + az * by
+    y = aw * by - ay * bw - az * bx + ax * bz
+    z = aw * bz - az * bw - ax * by + ay * bx
+    if not w:
+        return 0.0  # half a turn, or no quaternion: nothing can be said
+    mean = 0.5 * (before.angular_velocity + after.angular_velocity)
+    return math.dist((2.0 * x / w / elapsed, 2.0 * y / w / elapsed, 2.0 * z / w / elapsed), mean.tolist())
 
 
 def invalid(value: Any, shape: tuple[int, ...]) -> str:

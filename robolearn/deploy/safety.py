@@ -115,7 +115,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Excess(Share):
-    """As ``Share``, of the ticks with a value above ``limit``."""
+    """As ``Share``, of the ticks or readings with a value above ``limit``."""
 
     limit: float
 
@@ -224,6 +224,7 @@ class Safety:
         angular_rate: rad/s of the base.
         state_stale, state_frozen, time_backwards, imu_frozen, joint_frozen: policy periods.
         imu_not_unit: ``limit`` is the deviation of the quaternion's norm from 1.
+        imu_disagrees: rad/s between the change of the orientation and the angular rate.
         loop_stalled: s between two control ticks.
         policy_deadline: ``limit`` is how late an output may be, in policy periods.
         inference_time: s.
@@ -256,6 +257,7 @@ class Safety:
     imu_frozen: Age
     joint_frozen: Age
     imu_not_unit: Tolerance
+    imu_disagrees: Excess
     loop_stalled: Level
     policy_deadline: Late
     inference_time: Late

@@ -22,7 +22,8 @@ from robolearn.deploy.robot import RobotFile
 from robolearn.deploy.types import JointCommand
 from robolearn.evaluate.deployed import DeployedRobot, calm
 from robolearn.evaluate.safety_check_cases import Case, Change
-from robolearn.evaluate.safety_check_truth import NEVER, Record, Sample, first_times
+from robolearn.evaluate.safety_check_record import Record, Sample
+from robolearn.evaluate.safety_check_truth import NEVER, first_times
 
 ALLOWED = 2
 """Control periods from the moment a condition can be observed to the reaction."""

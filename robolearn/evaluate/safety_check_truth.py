@@ -7,97 +7,19 @@ disagree, one of them is wrong, and the safety check says so.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from robolearn.deploy.checks import Reason
 from robolearn.deploy.controller import ControlOutput
-from robolearn.deploy.inputs import Inputs, PolicySetup
-from robolearn.deploy.modes import DRIVEN, Mode
+from robolearn.deploy.inputs import Inputs
+from robolearn.deploy.modes import DRIVEN
 from robolearn.deploy.robot import RobotFile
-from robolearn.deploy.runner import Tick
-from robolearn.deploy.types import RobotState
+from robolearn.evaluate.safety_check_record import Flags, Floats, Record
 
-Flags = NDArray[Any]
-Floats = NDArray[np.float64]
 MOVED = 1e-3  # rad; docs/safety.md: the reading contradicts itself
 NEVER = 2**31
-
-
-class Sample(NamedTuple):
-    """One control tick as it was seen from outside.
-
-    Attributes:
-        now: s.
-        mode: in which it was judged.
-        inputs: what the controller was told.
-        tick: what was read, decided and sent.
-    """
-
-    now: float
-    mode: Mode
-    inputs: Inputs
-    tick: Tick
-
-
-class Record:
-    """A recording of T control ticks, from switched on, as arrays.
-
-    Ticks without a reading, or with one that is not finite, keep the reading before; ``finite`` tells them apart.
-    """
-
-    def __init__(self, samples: Sequence[Sample], robot: RobotFile, policy: PolicySetup, slack: float = 1e-9) -> None:
-        """Take samples; ``slack`` (s) is added to the limits of ages: rounding decides where they are met exactly."""
-        self.slack = slack
-        self.robot, self.policy, self.samples = robot, policy, samples
-        self.now = np.array([sample.now for sample in samples])
-        self.walking = np.array([sample.mode is Mode.POLICY for sample in samples])
-        self.driven = np.array([sample.mode in DRIVEN for sample in samples])
-        arrived = [sample.tick.state for sample in samples]
-        names = ("position", "velocity", "torque", "orientation", "angular_velocity")
-        finite = [s is not None and all(np.isfinite(getattr(s, name)).all() for name in names) for s in arrived]
-        self.arrived: Flags = np.array([s is not None for s in arrived])
-        self.finite: Flags = np.array(finite)
-        first = next(s for s, good in zip(arrived, finite, strict=True) if good and s is not None)
-        held: list[RobotState] = []
-        for state, good in zip(arrived, finite, strict=True):
-            if good and state is not None:
-                held.append(state)
-            else:
-                held.append(held[-1] if held else first)
-        self.position: Floats = np.array([s.position for s in held])
-        self.velocity: Floats = np.array([s.velocity for s in held])
-        self.torque: Floats = np.array([s.torque for s in held])
-        self.orientation: Floats = np.array([s.orientation for s in held])
-        self.rate: Floats = np.array([s.angular_velocity for s in held])
-        self.hottest: Floats = np.array([s.temperature.max() for s in held])
-        self.battery: Floats = np.array([s.battery for s in held])
-        self.sequence = np.array([s.sequence for s in held])
-        self.stamp: Floats = np.array([s.stamp for s in held])
-        self.new: Flags = np.r_[True, (np.diff(self.sequence) != 0) | (np.diff(self.stamp) != 0)] & self.finite
-        forward = np.r_[True, (np.diff(self.sequence) > 0) & (np.diff(self.stamp) >= 0)]
-        self.good: Flags = self.new & forward
-        commands = [samples[0].tick.output.command, *(sample.tick.output.command for sample in samples[:-1])]
-        self.target: Floats = np.array([command.position for command in commands])  # as it held before the reading
-        self.kp: Floats = np.array([command.kp for command in commands])
-        self.kd: Floats = np.array([command.kd for command in commands])
-
-    def since(self, good: Flags) -> Floats:
-        """Return how long ago (T,), in s, a flag was last set; infinite before the first."""
-        times = np.where(good, self.now, -np.inf)
-        return self.now - np.maximum.accumulate(times)
-
-    def held(self, over: ArrayLike, debounce: float) -> Flags:
-        """Return where a condition (T,) has held for ``debounce`` s without a break."""
-        over = np.asarray(over, bool)
-        began = np.where(over & ~np.r_[False, over[:-1]], self.now, -np.inf)
-        return over & (self.now - np.maximum.accumulate(began) >= debounce - abs(self.slack))
-
-    def per_mode(self, stand: float, policy: float) -> Floats:
-        """Return the limit (T, 1) of each tick."""
-        return np.where(self.walking, policy, stand)[:, None]
 
 
 def first_times(record: Record, begin: int, reasons: Sequence[Reason]) -> dict[Reason, int]:
@@ -215,26 +137,27 @@ def _tracking(r: Record) -> Flags:
     return r.held(far & r.driven & r.kp.any(1), entry.debounce)
 
 
-def _drive_response(r: Record) -> Flags:
+def _away(r: Record) -> Flags:
     entry, effort = r.robot.safety.drive_response, r.robot.effort_limit
     asked = np.clip(r.kp * (r.target - r.position) - r.kd * r.velocity, -effort, effort)
-    away = (np.abs(r.torque - asked) / effort > entry.limit).any(1)
-    return _among(away, r.driven & r.kp.any(1), entry.count, entry.window)
+    return (np.abs(r.torque - asked) / effort > entry.limit).any(1) & _held(r)
 
 
-def _limited(name: str, changed: Callable[[RobotFile, ControlOutput], bool]) -> Callable[[Record], Flags]:
-    """Return where too many of the last commands were limited.
+def _held(r: Record) -> Flags:
+    return r.driven & r.kp.any(1)
+
+
+def _limited(changed: Callable[[RobotFile, ControlOutput], bool]) -> Callable[[Record], Flags]:
+    """Return the ticks with a limited command.
 
     In the tick of a reaction the command that was too much is not there any more: it is taken for a limited one.
     """
 
-    def condition(r: Record) -> Flags:
-        entry = getattr(r.robot.safety, name)
+    def ticks(r: Record) -> Flags:
         outputs = [sample.tick.output for sample in r.samples]
-        limited = np.array([output.mode not in DRIVEN or changed(r.robot, output) for output in outputs])
-        return _among(limited & r.driven, r.driven, entry.count, entry.window)
+        return np.array([output.mode not in DRIVEN or changed(r.robot, output) for output in outputs]) & r.driven
 
-    return condition
+    return ticks
 
 
 def _out_of_range(robot: RobotFile, output: ControlOutput) -> bool:
@@ -249,14 +172,6 @@ def _too_fast(robot: RobotFile, output: ControlOutput) -> bool:
 
 def _too_stiff(robot: RobotFile, output: ControlOutput) -> bool:
     return bool((output.command.kp < np.minimum(output.wanted.kp, robot.kp_limit)).any())
-
-
-LIMITED: dict[str, Callable[[RobotFile, ControlOutput], bool]] = {
-    "soft_range": _out_of_range,
-    "rate_limit": _too_fast,
-    "predicted_torque": _too_stiff,
-}
-"""Whether a command was limited, by the name of the check that counts it."""
 
 
 def _clipped(r: Record) -> Flags:
@@ -289,6 +204,55 @@ def _unit(r: Record) -> Flags:
     entry = r.robot.safety.imu_not_unit
     unit = np.abs(np.linalg.norm(r.orientation, axis=1) - 1.0) <= entry.limit
     return ~unit & (r.since(unit) > entry.trip * r.robot.policy_dt + r.slack)
+
+
+def _disagrees(r: Record) -> Flags:
+    """Compare the readings' orientations as rotation matrices; the monitor does it with quaternions."""
+    entry, chosen = r.robot.safety.imu_disagrees, np.flatnonzero(r.good)
+    w, x, y, z = r.orientation[chosen].T
+    matrices = np.stack(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    ).transpose(2, 0, 1)
+    turn = matrices[:-1].transpose(0, 2, 1) @ matrices[1:]
+    angles = np.stack([turn[:, 2, 1] - turn[:, 1, 2], turn[:, 0, 2] - turn[:, 2, 0], turn[:, 1, 0] - turn[:, 0, 1]], 1)
+    elapsed = np.maximum(np.diff(r.stamp[chosen]), 0.5 * r.robot.control_dt)[:, None]
+    mean = 0.5 * (r.rate[chosen][1:] + r.rate[chosen][:-1])
+    bad = np.zeros(len(r.now), bool)
+    bad[chosen[1:]] = np.linalg.norm(0.5 * angles / elapsed - mean, axis=1) > entry.limit
+    return bad
+
+
+def _driven(r: Record) -> Flags:
+    return r.driven
+
+
+COUNTED: dict[Reason, tuple[Callable[[Record], Flags], Callable[[Record], Flags]]] = {
+    Reason.SOFT_RANGE: (_limited(_out_of_range), _driven),
+    Reason.RATE_LIMIT: (_limited(_too_fast), _driven),
+    Reason.PREDICTED_TORQUE: (_limited(_too_stiff), _driven),
+    Reason.DRIVE_RESPONSE: (_away, _held),
+    Reason.IMU_DISAGREES: (_disagrees, lambda r: r.good),
+}
+"""Checks that count: from a recording to the bad ticks (T,), and to those that are looked at at all."""
+
+
+def fullest(r: Record, reason: Reason) -> float:
+    """Return the largest number of bad ticks in a check's window, as a share of what it allows."""
+    entry, (bad, counts) = getattr(r.robot.safety, reason.value), COUNTED[reason]
+    flags = bad(r)[counts(r)].astype(float)
+    return float(np.convolve(flags, np.ones(entry.window)).max() / entry.count) if len(flags) else 0.0
+
+
+def _too_many(reason: Reason) -> Callable[[Record], Flags]:
+    def condition(r: Record) -> Flags:
+        entry, (bad, counts) = getattr(r.robot.safety, reason.value), COUNTED[reason]
+        return _among(bad(r), counts(r), entry.count, entry.window)
+
+    return condition
 
 
 def _told(read: Callable[[Inputs], float], name: str) -> Callable[[Record], Flags]:
@@ -325,7 +289,7 @@ CONDITIONS: dict[Reason, Callable[[Record], Flags]] = {
     Reason.OBSERVATION_INVALID: _result_invalid("observation"),
     Reason.COMMAND_INVALID: _command_invalid,
     Reason.ACTION_CLIP: _clipped,
-    **{Reason(name): _limited(name, changed) for name, changed in LIMITED.items()},
+    **{reason: _too_many(reason) for reason in COUNTED},
     Reason.POSITION: _position,
     Reason.POSITION_JUMP: _jump,
     Reason.VELOCITY: lambda r: _share(
@@ -337,7 +301,6 @@ CONDITIONS: dict[Reason, Callable[[Record], Flags]] = {
         r.robot.safety.torque.debounce,
     ),
     Reason.TRACKING: _tracking,
-    Reason.DRIVE_RESPONSE: _drive_response,
     Reason.TILT: _level(_angle, "tilt"),
     Reason.FALL: _level(_angle, "fall"),
     Reason.ANGULAR_RATE: _level(lambda r: np.linalg.norm(r.rate, axis=1), "angular_rate"),

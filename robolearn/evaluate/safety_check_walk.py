@@ -12,7 +12,8 @@ from robolearn.deploy.policy import OnnxPolicy
 from robolearn.deploy.robot import RobotFile
 from robolearn.evaluate.deployed import DeployedRobot
 from robolearn.evaluate.safety_check import Operator, Run
-from robolearn.evaluate.safety_check_truth import LIMITED, Record
+from robolearn.evaluate.safety_check_record import Record
+from robolearn.evaluate.safety_check_truth import COUNTED, fullest
 
 IMPULSE = (2.0, 8.0)
 """N s of a push in a random horizontal direction."""
@@ -56,7 +57,7 @@ class Walk:
         pushes: how many there were.
         trips: the stops.
         warnings: how often each check warned.
-        peaks: largest value of each check as a share of its limit; 1 is where its debounce begins.
+        peaks: largest value or count of each check as a share of its limit; 1 is where a debounce begins.
     """
 
     seed: int
@@ -123,8 +124,6 @@ def _peaks(run: Run) -> dict[str, float]:
     record = Record(run.samples, robot, run.world.policy.setup)
     _, x, y, _ = record.orientation.T
     effort = robot.effort_limit
-    asked = np.clip(record.kp * (record.target - record.position) - record.kd * record.velocity, -effort, effort)
-    away = np.where(record.kp.any(1, keepdims=True), np.abs(record.torque - asked) / effort, 0.0)
     far = np.where(record.kp.any(1, keepdims=True), np.abs(record.target - record.position), 0.0)
     limits = {
         name: record.per_mode(getattr(safety, name).stand, getattr(safety, name).policy)
@@ -138,11 +137,6 @@ def _peaks(run: Run) -> dict[str, float]:
         "velocity": float((np.abs(record.velocity) / robot.velocity_limit / limits["velocity"]).max()),
         "torque": float((np.abs(record.torque) / effort / limits["torque"]).max()),
         "tracking": float((far / limits["tracking"]).max()),
-        "drive_response": float(away.max() / safety.drive_response.limit),
         "position_jump": float(speed.max(initial=0.0) / safety.position_jump.limit),
     }
-    for name, limited in LIMITED.items():
-        entry = getattr(safety, name)
-        flags = np.array([limited(robot, sample.tick.output) for sample in run.samples], float)
-        peaks[name] = float(np.convolve(flags, np.ones(entry.window)).max() / entry.count)
-    return peaks
+    return peaks | {reason.value: fullest(record, reason) for reason in COUNTED}

@@ -72,6 +72,7 @@ def robot_data():
             "imu_frozen": age,
             "joint_frozen": age,
             "imu_not_unit": {**age, "limit": 0.01},
+            "imu_disagrees": {**share, "limit": 0.5},
             "loop_stalled": {**level, "limit": 0.05},
             "policy_deadline": {"mode": "trip", "limit": 0.6, "consecutive": 3, "count": 5, "window": 20},
             "inference_time": {"mode": "trip", "limit": 0.005, "consecutive": 3, "count": 5, "window": 20},

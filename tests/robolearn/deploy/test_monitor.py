@@ -90,6 +90,21 @@ def at(value):
     return np.array([value, 0.0])
 
 
+def at3(value):
+    return np.array([value, 0.0, 0.0])
+
+
+def turning(rate):
+    """The base turns with 1 rad/s about its x axis, and the gyroscope says ``rate``."""
+
+    def what(rig, i):
+        half = 0.005 * i
+        orientation = np.array([math.cos(half), math.sin(half), 0.0, 0.0])
+        return {"state": {"orientation": orientation, "angular_velocity": at3(rate)}}
+
+    return what
+
+
 NAN, INF = math.nan, math.inf
 BAD_COMMAND = always(command=np.array([NAN, 0.0]))
 CASES = [
@@ -224,6 +239,8 @@ CASES = [
     ),
     Case(Reason.IMU_NOT_UNIT, state(orientation=LEVEL * 1.011), state(orientation=LEVEL * 1.009), 8),
     Case(Reason.IMU_NOT_UNIT, state(orientation=LEVEL * 0.0), fine, 8, name="-zero"),
+    Case(Reason.IMU_DISAGREES, state(angular_velocity=at3(0.51)), state(angular_velocity=at3(0.49)), 10),
+    Case(Reason.IMU_DISAGREES, turning(-1.0), turning(1.0), 10, name="-sign"),
     Case(Reason.LOOP_STALLED, always(elapsed=0.051), always(elapsed=0.049), 1),
     Case(
         Reason.POLICY_DEADLINE,
@@ -441,7 +458,7 @@ def test_a_silent_sensor_refuses_the_start_but_stops_nothing(changes):
 
 def test_a_policy_that_gets_up_may_lie_on_its_side():
     rig = Rig(policy=make_policy(may_fall=True)).to(Mode.POLICY)
-    rig.run(10, state={"orientation": np.array([0.0, 1.0, 0.0, 0.0]), "angular_velocity": np.full(3, 9.0)})
+    rig.run(9, state={"orientation": np.array([0.0, 1.0, 0.0, 0.0]), "angular_velocity": np.full(3, 9.0)})
     assert rig.mode is Mode.DAMPING  # a frozen IMU is judged all the same
     assert set(rig.reasons()) == {Reason.IMU_FROZEN}
 

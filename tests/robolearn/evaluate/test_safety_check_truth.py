@@ -12,7 +12,8 @@ from robolearn.deploy.checks import Reason
 from robolearn.deploy.policy import OnnxPolicy
 from robolearn.evaluate.deployed import DeployedRobot
 from robolearn.evaluate.safety_check import Operator, Run
-from robolearn.evaluate.safety_check_truth import CONDITIONS, NEVER, Record, _among, _in_a_row, first_times
+from robolearn.evaluate.safety_check_record import Record
+from robolearn.evaluate.safety_check_truth import CONDITIONS, NEVER, _among, _in_a_row, first_times
 
 RELEASED = Path(__file__).parents[3] / "policies" / "a1_velocity_flat" / "policy.onnx"
 FLAGS = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=30)
