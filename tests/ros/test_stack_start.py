@@ -164,6 +164,7 @@ def test_any_order_of_starting_will_do(tmp_path, order):
         ask(operator, "start_policy")
         operator.wait_for_state("policy", LIMIT)
     finally:
+        print(*lines, *operator.events, sep="\n")  # shown when the test fails
         operator.close()
         for processes in running:
             processes.stop()
