@@ -1,9 +1,9 @@
 """The running ROS 2 stack: latency from signal to command, jitter of the control loop, memory.
 
 hardware_node (with the loopback robot), safety_monitor and policy_node run as processes of their own, in real time, and
-a listener stands where the drives are. Latency is from the moment at which hardware_node has a reading until the command
-that answers it arrives; all clocks are this computer's monotonic clock. Ticks in which the policy is asked contain two
-more messages and its evaluation. Jitter is the distance of a tick from the one before, less the period.
+a listener stands where the drives are. Latency is from the moment at which hardware_node has a reading until the answer
+to it arrives; all clocks are this computer's monotonic clock. Ticks in which the policy is asked contain two more
+messages and its evaluation. Jitter is the distance of a tick from the one before, less the period.
 """
 
 from __future__ import annotations

@@ -3,9 +3,8 @@
 ros2 launch robolearn_ros sim.launch.py policy:=/path/to/policy.onnx
 """
 
-from robolearn_ros.launching import launch_description
-
 from launch import LaunchDescription
+from robolearn_ros.launching import launch_description
 
 
 def generate_launch_description() -> LaunchDescription:

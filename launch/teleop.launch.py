@@ -3,9 +3,8 @@
 ros2 launch robolearn_ros teleop.launch.py namespace:=a1
 """
 
-from robolearn_ros.launching import launch_description
-
 from launch import LaunchDescription
+from robolearn_ros.launching import launch_description
 
 
 def generate_launch_description() -> LaunchDescription:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from robolearn_ros.node import COMMON
 
 from robolearn.deploy.bringup import NODES, PACKAGE, parameter_files
 from robolearn.version import __version__
+from robolearn_ros.node import COMMON
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "ros2_ws" / "src" / PACKAGE

@@ -7,7 +7,6 @@ import time
 from functools import partial
 from typing import Any
 
-import rclpy.clock
 from geometry_msgs.msg import Twist, TwistStamped
 from rclpy.client import Client
 from rclpy.duration import Duration
@@ -104,15 +103,14 @@ class TeleopNode(RobotNode):
         self._commands = self.publisher(TwistStamped if self._stamped else Twist, "cmd_vel", qos.COMMAND)
         self._calls: dict[Request, Client] = {}
         for request in Request:
-            client = self.create_client(Trigger, f"safety_monitor/{request}")
+            client: Client[Any, Any] = self.create_client(Trigger, f"safety_monitor/{request}")
             self._calls[request] = client
             self.own(partial(self.destroy_client, client))
         self.listen(String, "safety_monitor/state", qos.LATCHED, self._hear_state)
         self.listen(Joy, "joy", qos.SENSOR, self._hear_joystick)
         # A person's hands are in real time, also where the robot lives in simulated time.
-        steady = rclpy.clock.Clock(clock_type=rclpy.clock.ClockType.STEADY_TIME)
         for rate, callback in ((COMMAND_HZ, self._tick), (KEYS_HZ, self._read_keys)):
-            timer = self.create_timer(1.0 / rate, callback, clock=steady)
+            timer = self.create_timer(1.0 / rate, callback, clock=self.steady_clock)
             self.own(partial(self.destroy_timer, timer))
         self._open_terminal()
 
