@@ -42,6 +42,8 @@ def environment(monkeypatch, tmp_path):
     # By process, not by worker: two sessions on one machine must not meet each other's robots.
     monkeypatch.setenv("ROS_DOMAIN_ID", str(40 + os.getpid() % 60))
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    # After kill -9 of the other side, Fast DDS crashes at its own end in shared memory (SharedMemChannelResource).
+    monkeypatch.setenv("FASTDDS_BUILTIN_TRANSPORTS", "UDPv4")
     monkeypatch.setenv("ROS_LOG_DIR", str(tmp_path))
 
 
