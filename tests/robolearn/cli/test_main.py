@@ -1,7 +1,6 @@
 """The frame of the command: what it prints, which exit code it gives, and how faults become one line."""
 
 import errno
-import importlib
 import os
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import pytest
 
 from robolearn.cli import main as main_module
 from robolearn.cli.errors import CommandError
-from robolearn.cli.main import COMMANDS, command_parser, main
+from robolearn.cli.main import COMMANDS, command_parser, load_command, main
 from robolearn.config import ConfigError
 
 from .conftest import run_command
@@ -37,7 +36,7 @@ def test_version(capsys):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_and_a_docstring(name):
-    assert importlib.import_module(f"robolearn.cli.{name}").__doc__
+    assert load_command(name).__doc__
     assert "usage: robolearn" in command_parser(name).format_help()
 
 
