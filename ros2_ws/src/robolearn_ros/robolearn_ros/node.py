@@ -222,14 +222,24 @@ class RobotNode(LifecycleNode):
         self.teardown()
         return TransitionCallbackReturn.SUCCESS
 
-    def close(self) -> None:
-        """End the work, whatever the state, and destroy the node. Safe commands are sent before publishers go."""
-        if self._active:
-            self._end()
-        self.teardown()
+    def close(self) -> bool:
+        """End the work, whatever the state, and destroy the node. Safe commands are sent before publishers go.
+
+        Returns:
+            Whether all went well; if not, the reason was logged.
+        """
+        well = True
+        try:
+            if self._active:
+                self._end()
+            self.teardown()
+        except Exception as error:  # such as a robot that does not take the damping command
+            well = False
+            self.get_logger().error(" ".join(str(error).split()))
         self.destroy_node()
         if self._instance is not None:
             self._instance.close()
+        return well
 
     def _attempt(self, begin: Callable[[], None], undo: Callable[[], None]) -> TransitionCallbackReturn:
         try:
@@ -315,16 +325,17 @@ def main(make: Callable[[], RobotNode], arguments: Sequence[str] | None = None) 
         signal.signal(number, end)
     rclpy.init(args=list(sys.argv if arguments is None else arguments), signal_handler_options=SignalHandlerOptions.NO)
     node: RobotNode | None = None
+    code = 1
     try:
         node = make()
-        return _spin(node, ended)
+        code = _spin(node, ended)
     except REFUSALS as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
-        return 1
     finally:
-        if node is not None:
-            node.close()
+        if node is not None and not node.close():
+            code = 1
         rclpy.try_shutdown()
+    return code
 
 
 def _spin(node: RobotNode, ended: threading.Event) -> int:
