@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 
 from robolearn.deploy.policy import OnnxPolicy
 from robolearn.deploy.robot import RobotFile, load_robot_file
@@ -79,7 +78,7 @@ def parts(suite: Suite) -> list[Part]:
 
 @lru_cache(maxsize=1)
 def _load(policy: str, robot: str) -> tuple[OnnxPolicy, RobotFile]:
-    return OnnxPolicy(policy), load_robot_file(Path(robot) if robot.endswith((".yaml", ".yml")) else robot)
+    return OnnxPolicy(policy), load_robot_file(robot)
 
 
 def run_part(suite: Suite, part: Part) -> list[Outcome] | Walk:
