@@ -22,11 +22,11 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m robolearn.evaluate.rendering --install
 	@touch $@
 
-demo: install  ## train a quadruped for a few minutes, then film, measure and export it (< 10 min on 2 cores)
+demo: install  ## train a quadruped for a few minutes, then film, measure, export and deploy it (< 10 min on 2 cores)
 	@$(BIN)/python -m robolearn.cli.demo --out $(OUT)
 
 test: install  ## run all tests
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: install  ## check style and formatting
 	@$(BIN)/ruff check .

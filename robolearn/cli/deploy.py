@@ -14,12 +14,14 @@ import signal
 import threading
 from collections.abc import Sequence
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from robolearn.cli.errors import EXIT_FAILURE, CommandError
 from robolearn.cli.ros import add_place_arguments
 from robolearn.config import ConfigError, merge, parse_override
-from robolearn.deploy import bringup, processes
-from robolearn.deploy.bringup import BringUp, NodeSpec
+
+if TYPE_CHECKING:
+    from robolearn.deploy.bringup import BringUp, NodeSpec, Value
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the nodes until Ctrl-C (0) or until one of them fails (1)."""
+    from robolearn.deploy import bringup, processes
+
     wanted = _wanted(args)
     specs = bringup.plan(wanted)
     interrupted = threading.Event()
@@ -71,9 +75,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _wanted(args: argparse.Namespace) -> BringUp:
+    from robolearn.deploy.bringup import BringUp
+
     if args.sim and args.link != "loopback":
         raise ConfigError(f"--link {args.link}: only with --real; the simulated robot needs no link")
-    parameters: dict[str, dict[str, bringup.Value]] = {}
+    parameters: dict[str, dict[str, Value]] = {}
     for text in args.parameters:
         parameters = merge(parameters, parse_override(text))
     return BringUp(

@@ -18,9 +18,6 @@ from typing import TYPE_CHECKING, Any
 from robolearn.cli.errors import EXIT_FAILURE, CommandError
 from robolearn.cli.ros import add_place_arguments, join_ros
 from robolearn.config import ConfigError
-from robolearn.deploy import bringup, processes
-from robolearn.deploy.bringup import BringUp
-from robolearn.deploy.contract import read_contract
 
 if TYPE_CHECKING:
     from robolearn_ros.operator import Operator
@@ -47,6 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the rehearsal; return 1 where the robot did not walk to the end, or nobody reacted to the fault."""
+    from robolearn.deploy import bringup, processes
+    from robolearn.deploy.contract import read_contract
+
     if not args.seconds > 0:
         raise ConfigError(f"--seconds {args.seconds:g}: must be positive")
     try:
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     contract, _ = read_contract(args.policy)
-    wanted = BringUp(
+    wanted = bringup.BringUp(
         robot=contract.robot.name,
         policy=args.policy,
         namespace=args.namespace,

@@ -5,9 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 
-from robolearn.deploy.bringup import domain_id
-from robolearn.deploy.processes import environment, need
-
 
 def add_place_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--namespace`` and ``--domain``: which robot is meant."""
@@ -21,6 +18,9 @@ def join_ros(domain: int | None) -> int:
     Raises:
         ConfigError: rclpy is not installed, or the domain is no valid number.
     """
+    from robolearn.deploy.bringup import domain_id
+    from robolearn.deploy.processes import environment, need
+
     need("rclpy")
     os.environ.update(environment(domain))
     return domain_id(domain)

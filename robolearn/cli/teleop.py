@@ -12,7 +12,6 @@ import os
 import sys
 
 from robolearn.cli.ros import add_place_arguments, join_ros
-from robolearn.deploy import bringup, processes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Become the node: keys and Ctrl-C of this terminal are its own."""
+    from robolearn.deploy import bringup, processes
+
     namespace = bringup.full_namespace(args.namespace)
     files = bringup.parameter_files(args.params)
     join_ros(args.domain)

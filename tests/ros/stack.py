@@ -123,12 +123,17 @@ class Stack:
     def wait(self, state):
         self.operator.wait_for_state(state, LIMIT)
 
-    def stand(self):
-        """From wherever the robot is to standing."""
+    def rest(self):
+        """From wherever the robot is to lying limp, where it began."""
         self.operator.wait_for(lambda: self.operator.state != "", LIMIT, "a first state")
         if self.operator.state in ("damping", "estop"):
+            self.operator.place()  # it may lie on its side
             self.ask_until("reset")
             self.wait("idle")
+
+    def stand(self):
+        """From wherever the robot is to standing."""
+        self.rest()
         self.ask_until("arm")
         self.ask("stand")
         self.wait("ready")

@@ -98,14 +98,10 @@ def test_a_push_that_topples_the_robot_brakes_it(stack, watch):
     stack.operator.push(0.0, 90.0)
     _, causes = brake(stack, watch, mark)
     assert causes & {"tilt", "fall", "angular_rate"}
-    stack.operator.place()
 
 
 def test_an_emergency_stop_during_the_ramp_latches_until_reset(stack, watch):
-    stack.operator.wait_for(lambda: stack.operator.state != "", LIMIT)
-    if stack.operator.state == "damping":
-        stack.ask_until("reset")
-        stack.wait("idle")
+    stack.rest()
     stack.ask_until("arm")
     stack.ask("stand")
     stack.wait("stand")
