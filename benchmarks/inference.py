@@ -81,7 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         runner = PolicyRunner(
             OnnxPolicy(make_policy(Path(folder), tuple(args.hidden), args.history, args.seed)), load_robot_file("a1")
         )
-    report = Report("inference", {"hidden": args.hidden, "history": args.history, "seed": args.seed}, "evaluations/s")
+    report = Report(
+        "inference", {"hidden": args.hidden, "history": args.history, "threads": 1, "seed": args.seed}, "evaluations/s"
+    )
     for name, period, number in (
         ("one after the other", 0.0, count),
         ("every 20 ms, as on a robot", 0.02, count // 20),

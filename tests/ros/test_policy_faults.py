@@ -36,7 +36,6 @@ def cause(stack, kind):
     ],
 )
 def test_the_robot_brakes(stack, trouble, reasons):
-    stack.operator.place()
     stack.walk()
     mark = stack.mark()
     with Watch() as watch:

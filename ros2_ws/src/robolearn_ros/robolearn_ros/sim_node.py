@@ -46,6 +46,8 @@ ANSWER_LIMIT = 2.0
 Before the first answer it waits for ever: the world begins with its controller."""
 AGAIN = 0.05
 """s of wall time after which an unanswered cycle is published again: readings are sent without assurance."""
+WISH_LIMIT = 1.0
+"""s of wall time to wait until the world's thread has done what was asked."""
 PUSH_TIME = 0.05
 ROPE = 0.15
 """m above the standing height: the feet are off the ground."""
@@ -184,8 +186,15 @@ class SimNode(RobotNode):
 
     def _place(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """Put the robot back on its feet, where it began; time goes on."""
-        self._wishes.put(lambda: self._world.place(self._robot.default_pose, self._height))
-        response.success, response.message = True, "placed"
+        done = threading.Event()
+
+        def place() -> None:
+            self._world.place(self._robot.default_pose, self._height)
+            done.set()
+
+        self._wishes.put(place)
+        response.success = done.wait(WISH_LIMIT)
+        response.message = "placed" if response.success else "it will be placed when time goes on: nobody commands it"
         return response
 
     def _fault(self, text: str) -> Callable[[], object]:
