@@ -1,4 +1,4 @@
-"""Between ROS messages and the types of ``robolearn.deploy``; only here is the order of quaternions changed."""
+"""From the types of ``robolearn.deploy`` to ROS messages. The way back is ``hardware.ros2_format``."""
 
 from __future__ import annotations
 
@@ -32,11 +32,6 @@ def to_quaternion(orientation: Array) -> Quaternion:
     """Return (w, x, y, z) as a message."""
     w, x, y, z = orientation.tolist()
     return Quaternion(w=w, x=x, y=y, z=z)
-
-
-def from_quaternion(message: Quaternion) -> Array:
-    """Return a message as (w, x, y, z)."""
-    return np.array([message.w, message.x, message.y, message.z])
 
 
 def joint_state(robot: RobotFile, state: RobotState, stamp: Time) -> JointState:
