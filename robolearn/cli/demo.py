@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the stages, also after one of them failed where that makes sense; return the worst exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", default="runs/demo", help="folder of the demo's runs")
-    parser.add_argument("--minutes", type=float, default=5.0, help="minutes of training")
+    parser.add_argument("--minutes", type=float, default=5.5, help="minutes of training")
     args = parser.parse_args(arguments)
     begin, worst, run = time.monotonic(), 0, None
     plan = stages(args.out, args.minutes)
