@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the rehearsal; return 1 where the robot did not walk to the end, or nobody reacted to the fault."""
+    """Run the rehearsal; return 1 where the robot was stopped before the fault, or nobody reacted to that."""
     from robolearn.deploy import bringup, processes
     from robolearn.deploy.contract import read_contract
 

@@ -237,5 +237,5 @@ def _title(figure: Figure, recording: Recording, title: str, lines: list[Line2D]
         Line2D([], [], color=REACTIONS[each], linestyle=":", label=f"event: {each.replace('_', ' ')}")
         for each in reactions
     ]
-    if handles := [*lines, *patches, *events]:
-        figure.legend(handles=handles, loc="outside lower left", ncols=len(handles), fontsize=9)
+    if handles := [*lines, *patches, *events]:  # more in one row would be wider than the figure
+        figure.legend(handles=handles, loc="outside lower left", ncols=min(len(handles), 7), fontsize=9)
