@@ -24,6 +24,17 @@ def claim_domain():
     raise RuntimeError("all ROS domains from 10 to 99 are used by other test processes")
 
 
+def pytest_collection_modifyitems(items):
+    """Give each test here a second chance, and say so in the summary (R).
+
+    Discovery and the middleware's own end are not yet stable on two busy cores: in three whole runs a test failed here that
+    passed by itself. docs/deployment.md has the list. A fault of ours fails twice.
+    """
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 os.environ["ROS_DOMAIN_ID"] = str(claim_domain())
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["AMENT_PREFIX_PATH"] = sys.prefix

@@ -48,7 +48,7 @@ def brake(stack, watch, mark):
     ("fault", "reason", "seconds"),
     [
         ({"kind": "nan_position", "joint": "FL_calf_joint"}, "state_invalid", 2 * CONTROL_DT),
-        ({"kind": "frozen_state"}, "state_frozen", 0.08 + CONTROL_DT),
+        ({"kind": "frozen_state"}, "state_stale", 0.08 + CONTROL_DT),
         ({"kind": "no_state"}, "state_stale", 0.08 + CONTROL_DT),
         ({"kind": "delayed_state", "seconds": 0.2}, "state_stale", 0.08 + CONTROL_DT),
         ({"kind": "joint_over_limit", "joint": "RR_calf_joint"}, "position", CONTROL_DT),

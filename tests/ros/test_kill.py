@@ -49,6 +49,7 @@ def test_the_safety_monitor(stack):
     """Nobody commands any more: the driver brakes by itself, until the monitor is back and the operator asks."""
     with Watch() as watch:
         stack.walk()
+        watch.wait(lambda: watch.cycles and watch.commands, "the first cycle and command")
         stack.nodes["safety_monitor"].kill()
         watch.wait(lambda: watch.cycles[-1][1].fault, "the driver's own damping")
         fault = next(cycle.time for _, cycle in watch.cycles if cycle.fault)
@@ -70,6 +71,7 @@ def test_the_robot(stack):
         assert not watch.commands[-1][2].kp.any()
         stack.start("sim_node")
         stays_limp(watch)
+        stack.ask_until("reset")
         stack.stand()
 
 
