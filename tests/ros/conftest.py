@@ -27,8 +27,8 @@ def claim_domain():
 def pytest_collection_modifyitems(items):
     """Give each test here a second chance, and say so in the summary (R).
 
-    Discovery and the middleware's own end are not yet stable on two busy cores: in three whole runs a test failed here that
-    passed by itself. docs/deployment.md has the list. A fault of ours fails twice.
+    Discovery and the middleware's own end are not yet stable on two busy cores: in three whole runs tests failed here
+    that passed by themselves. docs/deployment.md has the list. A fault of ours fails twice.
     """
     for item in items:
         if Path(__file__).parent in item.path.parents:
