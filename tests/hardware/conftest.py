@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # link_fakes.py
+sys.path.insert(0, str(Path(__file__).parents[1] / "ros"))  # domain.py
 
 from link_fakes import HandClock, RecordingLink
 

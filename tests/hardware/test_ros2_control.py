@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ from link_fakes import JOINTS, robot_file, stiff
 
 pytest.importorskip("rclpy")
 
+import domain
 import rclpy
 import rclpy.executors
 from rclpy.context import Context
@@ -40,11 +40,7 @@ CONTROLLER = "forward_command_controller"
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch, tmp_path):
-    # By process, not by worker: two sessions on one machine must not meet each other's robots.
-    monkeypatch.setenv("ROS_DOMAIN_ID", str(40 + os.getpid() % 60))
-    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    # After kill -9 of the other side, Fast DDS crashes at its own end in shared memory (SharedMemChannelResource).
-    monkeypatch.setenv("FASTDDS_BUILTIN_TRANSPORTS", "UDPv4")
+    domain.enter_new_domain()
     monkeypatch.setenv("ROS_LOG_DIR", str(tmp_path))
 
 
@@ -506,9 +502,15 @@ class Robot:
             self.end()
 
     def fall_silent(self):
-        """Stop its process. Killing it made Fast DDS crash this one when the link was closed, over UDP too."""
-        self.process.send_signal(signal.SIGSTOP)
+        """Kill its process, and wait until what it sent before that has arrived."""
+        self.process.kill()
+        self.process.wait(LIMIT)
         self.silent = True
+        heard = self.driver.read_state().sequence, time.monotonic()
+        while time.monotonic() < heard[1] + 0.5:
+            time.sleep(0.01)
+            if (sequence := self.driver.read_state().sequence) != heard[0]:
+                heard = sequence, time.monotonic()
 
     def end(self):
         self.process.kill()

@@ -1,4 +1,4 @@
-"""Runs the real nodes as processes of their own, each test in its own domain, and watches what passes between them."""
+"""Runs the real nodes as processes of their own, each stack in its own domain, and watches what passes between them."""
 
 import contextlib
 import os
@@ -9,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+import domain
 import rclpy
 import rclpy.context
 import rclpy.executors
@@ -26,7 +27,7 @@ LIMIT = 60.0
 
 
 def environment(folder):
-    """What a node's process inherits; ``conftest.py`` has set the domain of this test process."""
+    """What a node's process inherits; ``domain.py`` has set the domain."""
     return {
         **os.environ,
         "ROS_LOG_DIR": str(folder),
@@ -73,6 +74,7 @@ class Stack:
     """Simulated robot, safety monitor and policy, with an operator."""
 
     def __init__(self, folder, policy=RELEASED, namespace="", fake_policy=False, **simulation):
+        domain.enter_new_domain()
         self.folder, self.policy, self.namespace = Path(folder), policy, namespace
         self.nodes = {}
         self.operator = None

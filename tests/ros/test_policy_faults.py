@@ -1,5 +1,7 @@
 """A policy in another process that answers wrongly, late, or not at all."""
 
+import time
+
 import numpy as np
 import pytest
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
@@ -20,8 +22,9 @@ def stack(tmp_path_factory):
 def cause(stack, kind):
     content = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=kind)
     request = SetParameters.Request(parameters=[Parameter(name="trouble", value=content)])
-    (result,) = stack.operator._call(stack.trouble, request, "policy_node", LIMIT).results
-    assert result.successful, result.reason
+    answer = stack.operator._insist(stack.trouble, request, time.monotonic() + LIMIT)
+    assert answer is not None, "policy_node does not answer"
+    assert answer.results[0].successful, answer.results[0].reason
 
 
 @pytest.mark.parametrize(

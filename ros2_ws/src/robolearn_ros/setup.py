@@ -18,7 +18,8 @@ setup(
         (f"share/{NAME}/launch", sorted(glob("launch/*.launch.py"))),
     ],
     install_requires=["setuptools"],  # robolearn itself comes from pip; see docs/deployment.md
-    zip_safe=True,
+    package_data={NAME: ["*.xml"]},
+    zip_safe=False,  # Fast DDS reads its profile from a file
     maintainer="robolearn maintainers",
     maintainer_email="maintainers@robolearn.example.org",
     description="Nodes that run a trained policy on a robot, simulated or real, under a safety monitor.",

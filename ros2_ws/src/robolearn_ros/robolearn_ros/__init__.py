@@ -2,6 +2,6 @@
 
 import os
 
-# Fast DDS 3.2 shares memory between the processes of a computer: after one was killed, others crashed at their own end
-# (2 of 12 runs). Over UDP one did in about 30. Whoever sets the variable decides.
-os.environ.setdefault("FASTDDS_BUILTIN_TRANSPORTS", "UDPv4")
+from robolearn_ros import transport
+
+transport.choose(os.environ)

@@ -17,7 +17,7 @@ import rclpy.context
 import rclpy.executors
 from geometry_msgs.msg import Twist
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
-from rcl_interfaces.srv import SetParameters
+from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.client import Client
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
@@ -32,6 +32,7 @@ from robolearn_ros import qos
 
 COMMAND_HZ = 20.0
 TIMEOUT = 10.0
+_KNOCK = 0.5
 """s; finding the other nodes was measured to take up to 3 s."""
 
 
@@ -80,6 +81,11 @@ class Operator:
         }
         self._simulation: Client = self._node.create_client(SetParameters, "sim_node/set_parameters")
         self._placing: Client = self._node.create_client(Trigger, "sim_node/place")
+        # Created last, see _call.
+        self._doors: dict[str, Client] = {
+            node: self._node.create_client(GetParameters, f"{node}/get_parameters")
+            for node in ("safety_monitor", "sim_node")
+        }
         self._commands = self._node.create_publisher(Twist, "cmd_vel", qos.COMMAND)
         self._node.create_subscription(String, "safety_monitor/state", self._on_state, qos.LATCHED)
         self._node.create_subscription(String, "safety_monitor/events", self._on_event, qos.EVENTS)
@@ -104,7 +110,12 @@ class Operator:
         """
         if name not in self._calls:
             raise unknown("request", name, self._calls)
-        answer = self._call(self._calls[name], Trigger.Request(), "safety_monitor", timeout)
+        client, node = self._calls[name], "safety_monitor"
+        if name in (Request.STOP, Request.ESTOP):
+            found = self._insist(client, Trigger.Request(), time.monotonic() + timeout)
+            answer = self._answered(found, node, timeout)
+        else:
+            answer = self._call(client, Trigger.Request(), node, timeout)
         return Answer(answer.success, answer.message)
 
     def drive(self, forward: float, left: float = 0.0, turn: float = 0.0) -> None:
@@ -213,18 +224,44 @@ class Operator:
         self.close()
 
     def _call(self, client: Client, request: object, node: str, timeout: float) -> Any:
+        """Return the answer of a service of ``node``, which is asked once: a second reset could undo the emergency stop
+        that somebody else asked for in between.
+
+        A service of ROS 2 is four endpoints that are found one by one: a node can hear a request before it has found
+        who waits for the answer, and the answer is lost. So nothing is asked before the node has answered at all.
+        Endpoints are told in the order of their creation: who found that door, the last one, has found the others.
+        """
         end = time.monotonic() + timeout
+        reached = self._insist(self._doors[node], GetParameters.Request(), end) is not None
+        answer = self._ask(client, request, end) if reached else None
+        return self._answered(answer, node, timeout)
+
+    def _answered(self, answer: Any, node: str, timeout: float) -> Any:
+        if answer is None:
+            raise OperatorError(
+                f"{self._namespace}/{node} (domain {self._context.get_domain_id()}) did not answer within {timeout:g} "
+                "s: is it running, with this namespace and domain? It is started by: robolearn deploy"
+            )
+        return answer
+
+    def _insist(self, client: Client, request: object, end: float) -> Any:
+        """Return the answer to what may be asked any number of times, or None if there was none until ``end``."""
+        while (now := time.monotonic()) < end:
+            if (answer := self._ask(client, request, min(now + _KNOCK, end))) is not None:
+                return answer
+        return None
+
+    def _ask(self, client: Client, request: object, end: float) -> Any:
+        """Return the answer, or None if there was none until ``end``."""
+        if not client.wait_for_service(max(0.0, end - time.monotonic())):
+            return None
         answered = threading.Event()
-        if client.wait_for_service(timeout):
-            future = client.call_async(request)
-            future.add_done_callback(lambda _: answered.set())
-            if answered.wait(max(0.0, end - time.monotonic())):
-                return future.result()
-            client.remove_pending_request(future)
-        raise OperatorError(
-            f"{self._namespace}/{node} (domain {self._context.get_domain_id()}) did not answer within {timeout:g} s: "
-            "is it running, with this namespace and domain? It is started by: robolearn deploy"
-        )
+        future = client.call_async(request)
+        future.add_done_callback(lambda _: answered.set())
+        if answered.wait(max(0.0, end - time.monotonic())):
+            return future.result()
+        client.remove_pending_request(future)
+        return None
 
     def _repeat(self) -> None:
         velocity = self._velocity
