@@ -47,7 +47,7 @@ class EnvConfig:
     """
 
     num_envs: int = 512
-    engine: Literal["mujoco", "warp"] = "mujoco"
+    engine: Literal["mujoco", "warp", "pybullet", "drake"] = "mujoco"
     device: str = "cpu"
     threads: int = 0
 

@@ -27,6 +27,8 @@ class PhysicsConfig:
         iterations: limit of solver iterations.
         ls_iterations: limit of line-search iterations.
         cone: friction cone.
+        solver: constraint solver.
+        contact_time: s, time constant of a contact with the ground; the engine keeps it above two time steps.
     """
 
     timestep: float = 0.005
@@ -35,10 +37,14 @@ class PhysicsConfig:
     iterations: int = 10
     ls_iterations: int = 20
     cone: Literal["pyramidal", "elliptic"] = "pyramidal"
+    solver: Literal["newton", "cg", "pgs"] = "newton"
+    contact_time: float = 0.02
 
     def __post_init__(self) -> None:
         if not 0 < self.timestep <= 0.02:
             raise ValueError(f"timestep must be in (0, 0.02] s, got {self.timestep}")
+        if self.contact_time <= 0:
+            raise ValueError(f"contact_time must be above 0 s, got {self.contact_time}")
         if min(self.decimation, self.iterations, self.ls_iterations) < 1:
             raise ValueError("decimation, iterations and ls_iterations must be at least 1")
 
@@ -117,11 +123,16 @@ def _make_spec(robot: Robot, ground: Ground, physics: PhysicsConfig) -> tuple[mu
     spec.option.cone = {"pyramidal": mujoco.mjtCone.mjCONE_PYRAMIDAL, "elliptic": mujoco.mjtCone.mjCONE_ELLIPTIC}[
         physics.cone
     ]
+    spec.option.solver = {
+        "newton": mujoco.mjtSolver.mjSOL_NEWTON,
+        "cg": mujoco.mjtSolver.mjSOL_CG,
+        "pgs": mujoco.mjtSolver.mjSOL_PGS,
+    }[physics.solver]
     # A diverging simulation must be seen, not silently restarted by the simulator.
     spec.option.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
-    ground.add_to(
-        spec
-    ).priority = 2  # above the feet: the ground's friction counts, so that one number randomises every contact
+    floor = ground.add_to(spec)
+    floor.priority = 2  # above the feet: the ground's friction counts, so that one number randomises every contact
+    floor.solref[0] = physics.contact_time
     _add_surroundings(spec, robot.base)
     for joint in robot.joints:
         motor = spec.add_actuator(name=joint, target=joint, trntype=mujoco.mjtTrn.mjTRN_JOINT)

@@ -1,0 +1,78 @@
+"""The simulators of the benchmark by name: which engine, and with which physics."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from robolearn.config import unknown
+from sim.actuators import ActuatorConfig
+from sim.scene import PhysicsConfig
+
+REFERENCE = "mujoco"
+"""The simulator that policies are trained in."""
+
+
+@dataclass(frozen=True)
+class Simulator:
+    """One simulator.
+
+    Attributes:
+        name: what users write.
+        label: what differs from the reference, for people.
+        engine: of ``sim.engines``.
+        physics: time step and solver; the control period follows from the policy.
+        actuators: how joint targets become torques.
+        package: Python package that it needs besides MuJoCo; empty for none.
+    """
+
+    name: str
+    label: str
+    engine: Literal["mujoco", "warp", "pybullet", "drake"] = "mujoco"
+    physics: PhysicsConfig = field(default_factory=PhysicsConfig)
+    actuators: ActuatorConfig = field(default_factory=ActuatorConfig)
+    package: str = ""
+
+
+_TRAINED = PhysicsConfig()
+# Engines of other make are given a short step: their own step would be a second difference beside the contact model.
+_FINE = replace(_TRAINED, timestep=0.001)
+SIMULATORS: Mapping[str, Simulator] = {
+    simulator.name: simulator
+    for simulator in (
+        Simulator(REFERENCE, "MuJoCo as in training"),
+        Simulator("mujoco-fine", "MuJoCo, 1 ms time step", physics=_FINE),
+        Simulator(
+            "mujoco-implicit", "MuJoCo, implicit integrator", physics=replace(_TRAINED, integrator="implicitfast")
+        ),
+        Simulator("mujoco-elliptic", "MuJoCo, elliptic friction cone", physics=replace(_TRAINED, cone="elliptic")),
+        Simulator("mujoco-cg", "MuJoCo, conjugate gradient solver", physics=replace(_TRAINED, solver="cg")),
+        Simulator("mujoco-soft", "MuJoCo, contacts of 60 ms", physics=replace(_TRAINED, contact_time=0.06)),
+        Simulator("mujoco-stiff", "MuJoCo, contacts of 4 ms", physics=replace(_FINE, contact_time=0.004)),
+        Simulator("mujoco-motor", "MuJoCo, motors with a torque-speed line", actuators=ActuatorConfig("dc_motor")),
+        Simulator("warp", "MuJoCo Warp, float32", engine="warp", package="mujoco_warp"),
+        Simulator("pybullet", "PyBullet", engine="pybullet", physics=_FINE, package="pybullet"),
+        Simulator("drake", "Drake", engine="drake", physics=_FINE, package="pydrake"),
+    )
+}
+
+
+def find(name: str) -> Simulator:
+    """Return a simulator by name.
+
+    Raises:
+        ConfigError: there is none; the message gives the nearest name.
+    """
+    if name not in SIMULATORS:
+        raise unknown("simulator", name, SIMULATORS)
+    return SIMULATORS[name]
+
+
+def missing(simulator: Simulator) -> str:
+    """Return why a simulator cannot run on this machine, in one line; empty when it can."""
+    if simulator.package and importlib.util.find_spec(simulator.package) is None:
+        extra = "gpu" if simulator.engine == "warp" else "sim2sim"
+        return f"package {simulator.package!r} is not installed: pip install 'robolearn[{extra}]'"
+    return ""
