@@ -202,9 +202,10 @@ def _shape(model: mujoco.MjModel, geom: int) -> tuple[str, dict[str, str]]:
     if kind in (mujoco.mjtGeom.mjGEOM_CAPSULE, mujoco.mjtGeom.mjGEOM_CYLINDER):
         tag = "capsule" if kind == mujoco.mjtGeom.mjGEOM_CAPSULE else "cylinder"
         return tag, {"radius": _text(size[0]), "length": _text(2 * size[1])}
+    shape = kind.name.removeprefix("mjGEOM_").lower()
     raise ConfigError(
-        f"geom {_name(model, 'geom', geom)!r} has the shape {kind.name.removeprefix('mjGEOM_').lower()}: use a sphere, capsule, "
-        "cylinder or box, or let it collide with nothing (collision: primitives or feet_only in the robot's file)"
+        f"geom {_name(model, 'geom', geom)!r} has the shape {shape}: use a sphere, capsule, cylinder or box, or let it "
+        "collide with nothing (collision: primitives or feet_only in the robot's file)"
     )
 
 
