@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from robolearn.deploy.policy import OnnxPolicy
 from robolearn.evaluate.sim2sim.simulators import Simulator, find, missing
 from sim.environment import EnvConfig, TaskEnv
 from sim.interface import StepResult
+from sim.observation import GroupConfig, ObservationConfig, TermConfig
 from sim.robots import load_robot
 from sim.robots.robot import Robot
 from sim.tasks import TaskConfig, load_task
@@ -24,6 +25,7 @@ NO_CLIP = 1e3
 """The policy file clips its own output."""
 FOREVER = 1e6
 """s; an episode ends when the benchmark says so."""
+Adapt = Callable[[TaskConfig], TaskConfig]
 
 
 class World:
@@ -40,15 +42,22 @@ class World:
     """
 
     def __init__(
-        self, path: Path, simulator: Simulator, num_envs: int, robot: Robot | None = None, seed: int = 0
+        self,
+        path: Path,
+        simulator: Simulator,
+        num_envs: int,
+        robot: Robot | None = None,
+        seed: int = 0,
+        adapt: Adapt | None = None,
     ) -> None:
         """Build them; see ``make_world``."""
         self.simulator = simulator
         self.policies = [OnnxPolicy(path) for _ in range(num_envs)]
         self.contract = self.policies[0].contract
         fitted = _fit(robot or load_robot(self.contract.robot.name), self.contract)
+        task = _task(self.contract, simulator)
         self.env = TaskEnv(
-            _task(self.contract, simulator),
+            task if adapt is None else adapt(task),
             fitted,
             EnvConfig(num_envs=num_envs, engine=simulator.engine, threads=1),
             seed,
@@ -104,7 +113,14 @@ class World:
         self.env.close()
 
 
-def make_world(policy: Path, simulator: str, num_envs: int, robot: Robot | None = None, seed: int = 0) -> World:
+def make_world(
+    policy: Path,
+    simulator: str,
+    num_envs: int,
+    robot: Robot | None = None,
+    seed: int = 0,
+    adapt: Adapt | None = None,
+) -> World:
     """Build N robots for a policy file in a simulator.
 
     Args:
@@ -113,6 +129,7 @@ def make_world(policy: Path, simulator: str, num_envs: int, robot: Robot | None 
         num_envs: N.
         robot: the robot where it is not one that ships under the name in the file.
         seed: of what perturbations draw.
+        adapt: changes the task beforehand: another ground, model fields with a value for each robot.
 
     Raises:
         ConfigError: unknown or missing simulator, or a robot that the policy was not made for.
@@ -121,7 +138,7 @@ def make_world(policy: Path, simulator: str, num_envs: int, robot: Robot | None 
     chosen = find(simulator)
     if reason := missing(chosen):
         raise ConfigError(f"simulator {simulator!r}: {reason}")
-    return World(policy, chosen, num_envs, robot, seed)
+    return World(policy, chosen, num_envs, robot, seed, adapt)
 
 
 def _task(contract: PolicyContract, simulator: Simulator) -> TaskConfig:
@@ -133,8 +150,13 @@ def _task(contract: PolicyContract, simulator: Simulator) -> TaskConfig:
             f"policy control_dt: {contract.control_dt:g} s is no multiple of the time step of simulator "
             f"{simulator.name!r}, {simulator.physics.timestep:g} s"
         )
+    group = GroupConfig({"command": TermConfig()})
     return replace(
         task,
+        # Nobody reads rewards, costs or observations here, and they take as long as the physics of a few robots.
+        observations=ObservationConfig(policy=group, critic=group),
+        rewards={"alive": {"weight": 1.0}},
+        costs={},
         physics=replace(simulator.physics, decimation=decimation),
         actuators=simulator.actuators,
         actions=replace(task.actions, clip=NO_CLIP, delay=(0, 0)),
