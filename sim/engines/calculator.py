@@ -102,7 +102,8 @@ def contact_sensors(model: mujoco.MjModel) -> tuple[list[tuple[slice, frozenset[
     for index in range(model.nsensor):
         if model.sensor_needstage[index] != mujoco.mjtStage.mjSTAGE_ACC:
             continue
-        name, kind, thing = model.sensor(index).name, model.sensor_objtype[index], int(model.sensor_objid[index])
+        name = model.sensor(index).name
+        kind, thing = int(model.sensor_objtype[index]), int(model.sensor_objid[index])
         if model.sensor_type[index] != mujoco.mjtSensor.mjSENS_CONTACT:
             missing[name] = "it reads MuJoCo's own accelerations or constraint forces"
         elif list(model.sensor_intprm[index][:3]) != _NET_FORCE or model.sensor_refid[index] >= 0:
