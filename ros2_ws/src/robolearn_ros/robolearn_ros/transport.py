@@ -21,6 +21,7 @@ def choose(environment: MutableMapping[str, str]) -> None:
     environment.setdefault("FASTDDS_BUILTIN_TRANSPORTS", "UDPv4")
     fast_dds = environment.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp").startswith("rmw_fastrtps")
     localhost = environment.get("ROS_AUTOMATIC_DISCOVERY_RANGE") == "LOCALHOST"
-    if fast_dds and localhost and "FASTDDS_DEFAULT_PROFILES_FILE" not in environment:
+    ours = environment.get("FASTDDS_DEFAULT_PROFILES_FILE", str(PROFILE)) == str(PROFILE)
+    if fast_dds and localhost and ours:
         environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "SYSTEM_DEFAULT"  # the profile's
         environment["FASTDDS_DEFAULT_PROFILES_FILE"] = str(PROFILE)
