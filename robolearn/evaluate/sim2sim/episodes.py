@@ -17,9 +17,9 @@ from robolearn.evaluate.rollout import FALLEN
 from robolearn.evaluate.sim2sim import scripts
 from robolearn.evaluate.sim2sim.draws import stream
 from robolearn.evaluate.sim2sim.measures import Trace, measure
-from robolearn.evaluate.sim2sim.perturbations import Unsupported, apply, prepare, strengths
+from robolearn.evaluate.sim2sim.perturbations import Unsupported, apply, prepare, refusal, strengths
 from robolearn.evaluate.sim2sim.results import Case, CaseResult
-from robolearn.evaluate.sim2sim.simulators import find
+from robolearn.evaluate.sim2sim.simulators import Simulator, find
 from robolearn.evaluate.sim2sim.world import World, make_world
 from sim.environment import TaskEnv
 from sim.robots.robot import Robot
@@ -99,9 +99,8 @@ def record(
         PolicyFileError: the policy cannot be used.
     """
     values = strengths(case.perturbation, case.value, case.seed, case.episodes)
-    world = make_world(
-        policy, case.simulator, case.episodes, robot, case.seed, adapt=lambda task: prepare(task, values)
-    )
+    simulator = find(case.simulator)
+    world = _build(case, policy, robot, simulator, values)
     try:
         dt = world.env.step_dt
         if fixed:
@@ -110,10 +109,23 @@ def record(
             script = scripts.draw(world.contract.command, case.seed, case.episodes, seconds, dt)
         world.reset()
         place(world.env, case.seed)
-        stage = apply(values, world.env, case.simulator, case.seed, len(script))
+        stage = apply(values, world.env, simulator, case.seed, len(script))
         return run(world, script, stage.before_step, stage.measured)
     finally:
         world.close()
+
+
+def _build(
+    case: Case, policy: Path, robot: Robot | None, simulator: Simulator, values: Mapping[str, NDArray[np.float64]]
+) -> World:
+    try:
+        return make_world(
+            policy, case.simulator, case.episodes, robot, case.seed, lambda task: prepare(task, values, simulator)
+        )
+    except KeyError as error:
+        if not values:
+            raise
+        raise refusal(values, simulator, error) from error
 
 
 def place(env: TaskEnv, seed: int) -> None:
@@ -186,7 +198,7 @@ def run(
         diverged=diverged.cpu().numpy(),
         command=script[: len(qpos)].astype(np.float32),
         mass=_mass(env),
-        effort_limit=np.array(env.robot.effort_limit),
+        effort_limit=env.actuators.effort_limit.expand_as(env.actuators.kp).double().cpu().numpy(),
         position_limit=np.array(env.robot.position_limit),
         **recorded,
     )

@@ -47,7 +47,7 @@ class Trace:
         foot_velocity: (T, N, F, 3) m/s in the world.
         foot_force: (T, N, F) N, net contact force.
         mass: (N,) kg, payload included.
-        effort_limit: (J,) N m.
+        effort_limit: (N, J) N m, as perturbed.
         position_limit: (J, 2) rad.
     """
 
@@ -240,7 +240,7 @@ def power(trace: Trace) -> Array:
     return _mean(trace, trace.power)
 
 
-@_measure("cost of transport", "", 4.0, 0.5, 1.0)
+@_measure("cost of transport", "", 3.0, 0.3, 1.0)
 def cost_of_transport(trace: Trace) -> Array:
     """``mean power / (m g mean |v_xy|)`` (Tucker, Am. Sci. 63, 1975), payload included in m.
 
@@ -252,13 +252,13 @@ def cost_of_transport(trace: Trace) -> Array:
         return np.where((asked >= MOVING) & (speed > 0), power(trace) / (trace.mass * GRAVITY * speed), np.nan)
 
 
-@_measure("torque margin", "", 0.0, 0.5, 1.0)
+@_measure("torque margin", "", 0.0, 0.7, 1.0)
 def torque_margin(trace: Trace) -> Array:
     """``1 - P95_t(max_j |tau_j| / limit_j)``: what the most loaded drive has left in all but 5 % of the steps."""
     return 1 - _percentile(trace, (np.abs(trace.torque) / trace.effort_limit).max(-1), 95)
 
 
-@_measure("joint-limit margin", "", 0.0, 0.2, 1.0)
+@_measure("joint-limit margin", "", 0.0, 0.3, 1.0)
 def joint_limit_margin(trace: Trace) -> Array:
     """``P5_t(min_j min(q_j - low_j, high_j - q_j) / ((high_j - low_j) / 2))``.
 
@@ -270,13 +270,13 @@ def joint_limit_margin(trace: Trace) -> Array:
     return _percentile(trace, (distance / ((high - low) / 2)).min(-1), 5)
 
 
-@_measure("joint target acceleration", "rad/s²", 600.0, 50.0, 1.0)
+@_measure("joint target acceleration", "rad/s²", 400.0, 50.0, 1.0)
 def action_smoothness(trace: Trace) -> Array:
     """``mean_t,j |a_(t+1) - 2 a_t + a_(t-1)| / dt^2`` of the joint targets a."""
     return _change(trace, trace.target, 2) / trace.dt**2
 
 
-@_measure("torque rate", "1/s", 15.0, 1.0, 1.0)
+@_measure("torque rate", "1/s", 8.0, 1.0, 1.0)
 def torque_smoothness(trace: Trace) -> Array:
     """``mean_t,j |tau_(t+1) - tau_t| / (limit_j dt)``: full torques of a drive per second."""
     return _change(trace, (trace.torque / trace.effort_limit).astype(np.float32), 1) / trace.dt
@@ -308,7 +308,7 @@ def foot_slip(trace: Trace) -> Array:
     return np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
 
 
-@_measure("peak foot force", "body weights", 6.0, 1.5, 1.0)
+@_measure("peak foot force", "body weights", 4.0, 0.9, 1.0)
 def peak_foot_force(trace: Trace) -> Array:
     """``P99_t(max_f |F_f|) / (m g)``, of the most loaded foot; passed in 1 % of the steps: no single sample decides."""
     return _percentile(trace, trace.foot_force.max(-1), 99) / (trace.mass * GRAVITY)

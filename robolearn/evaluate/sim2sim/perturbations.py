@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +21,7 @@ from robolearn.config import ConfigError, unknown
 from robolearn.evaluate.sim2sim.draws import stream
 from robolearn.evaluate.sim2sim.late import LateActuators, LateSensing
 from robolearn.evaluate.sim2sim.results import JOINT, NOMINAL
+from robolearn.evaluate.sim2sim.simulators import Simulator
 from robolearn.evaluate.sim2sim.stage import Signals, Stage, normal, product, quaternion, shift
 from sim.environment import TaskEnv
 from sim.tasks import TaskConfig
@@ -133,7 +134,7 @@ def strengths(name: str, value: float, seed: int, episodes: int) -> dict[str, Ar
     if name == JOINT:
         return {other: _draw(find(other), seed, episodes) for other, p in PERTURBATIONS.items() if p.joint}
     low, high = find(name).limits
-    if not low <= value <= high:
+    if not (low <= value <= high and math.isfinite(value)):
         raise ConfigError(f"perturbation {name!r}: value {value:g} is outside of [{low:g}, {high:g}]")
     return {name: np.full(episodes, float(value))}
 
@@ -146,20 +147,28 @@ def _draw(perturbation: Perturbation, seed: int, episodes: int) -> Array:
     return np.round(values / TICK_MS) * TICK_MS if perturbation.unit == "ms" else values
 
 
-def prepare(task: TaskConfig, values: Mapping[str, Array]) -> TaskConfig:
-    """Return the task that a world must be built with so that ``apply`` can apply ``strengths`` to it."""
+def prepare(task: TaskConfig, values: Mapping[str, Array], simulator: Simulator) -> TaskConfig:
+    """Return the task that a world must be built with so that ``apply`` can apply ``strengths`` to it.
+
+    Raises:
+        Unsupported: the simulator cannot apply one of them; names both.
+    """
+    for name in values:
+        engines = find(name).engines
+        if engines and simulator.engine not in engines:
+            raise Unsupported(f"perturbation {name!r}: simulator {simulator.name!r} has no height fields")
     entries = {entry: params for name in values for entry, params in find(name).randomization.items()}
     task = replace(task, randomization={**task.randomization, **entries})
     return replace(task, terrain=_stairs(float(values["steps"][0]))) if "steps" in values else task
 
 
-def apply(values: Mapping[str, Array], env: TaskEnv, simulator: str, seed: int, steps: int) -> Stage:
+def apply(values: Mapping[str, Array], env: TaskEnv, simulator: Simulator, seed: int, steps: int) -> Stage:
     """Write what a case applies into an environment that was built with ``prepare`` and was just reset.
 
     Args:
         values: from ``strengths``.
         env: the environment.
-        simulator: its name, for messages.
+        simulator: where it is.
         seed: of the draws.
         steps: control steps in an episode.
 
@@ -170,16 +179,19 @@ def apply(values: Mapping[str, Array], env: TaskEnv, simulator: str, seed: int, 
     stage = Stage(env, seed, steps)
     for name, value in values.items():
         perturbation = find(name)
-        if perturbation.engines and env.config.engine not in perturbation.engines:
-            raise Unsupported(f"perturbation {name!r}: simulator {simulator!r} has no height fields")
         try:
             perturbation.apply(stage, torch.as_tensor(value, dtype=torch.float64))
-        except (KeyError, NotImplementedError) as error:
-            reason = str(error.args[0]) if error.args else type(error).__name__
-            raise Unsupported(f"perturbation {name!r}: simulator {simulator!r} cannot apply it: {reason}") from error
+        except KeyError as error:
+            raise refusal([name], simulator, error) from error
         except ConfigError as error:
-            raise ConfigError(f"perturbation {name!r} in simulator {simulator!r}: {error}") from error
+            raise ConfigError(f"perturbation {name!r} in simulator {simulator.name!r}: {error}") from error
     return stage
+
+
+def refusal(names: Iterable[str], simulator: Simulator, error: KeyError) -> Unsupported:
+    """Return the error for an engine that has no per-environment values of a field that perturbations need."""
+    which = ", ".join(names)
+    return Unsupported(f"perturbation {which!r}: simulator {simulator.name!r} cannot apply it: {error.args[0]}")
 
 
 @_perturbation(
@@ -219,11 +231,12 @@ def center_of_mass(stage: Stage, values: Tensor) -> None:
 
 
 @_perturbation(
-    "motor strength", "×", 1.0, (0.7,), (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.1, 1.2, 1.5), joint=(0.85, 1.15),
+    "motor strength", "×", 1.0, (0.25,), (0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.8), joint=(0.6, 1.0),
 )  # fmt: skip
 def motor_strength(stage: Stage, values: Tensor) -> None:
-    """Factor on the torque of every drive, before its limits."""
-    stage.env.actuators.strength[:] = _like(values, stage.env).unsqueeze(1)
+    """Factor on the torque limit of every drive. (A factor on the torque itself is one on both gains.)"""
+    actuators = stage.env.actuators
+    actuators.effort_limit = actuators.effort_limit * _like(values, stage.env).unsqueeze(1)
 
 
 @_perturbation(
