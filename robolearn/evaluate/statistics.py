@@ -1,15 +1,17 @@
-"""Intervals for the figures of a report: Wilson for shares, percentile bootstrap for means."""
+"""Intervals for the figures of a report: Wilson for shares, percentile bootstrap for everything else."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 CONFIDENCE = 0.95
+RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Interval:
 
     Attributes:
         value: the estimate.
-        low, high: confidence limits, ``low <= value <= high``.
+        low, high: confidence limits, ``low <= value <= high``; both NaN where nothing is known about the spread.
         count: number of independent samples behind it.
     """
 
@@ -86,6 +88,61 @@ def bootstrap_mean(
     means = (units[chosen] * weights[chosen]).sum(1) / weights[chosen].sum(1)
     low, high = np.quantile(means, [0.5 - confidence / 2, 0.5 + confidence / 2])
     return Interval(value, min(float(low), value), max(float(high), value), int(units.size))
+
+
+def interquartile_mean(samples: ArrayLike) -> NDArray[np.float64]:
+    """Mean of what is left without the lowest and the highest quarter, each rounded down to whole samples.
+
+    R. Agarwal et al., Deep RL at the Edge of the Statistical Precipice, NeurIPS 2021: less noisy than the median,
+    and not moved by outliers as the mean is. The same as ``scipy.stats.trim_mean(samples, 0.25)``, which rliable calls.
+
+    Args:
+        samples: (..., M) without NaN; the mean is taken along the last axis.
+    """
+    ordered = np.sort(np.asarray(samples, dtype=float), axis=-1)
+    cut = ordered.shape[-1] // 4
+    return ordered[..., cut : ordered.shape[-1] - cut].mean(-1)
+
+
+Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+"""What is estimated: (B, n, ...) samples to (B,) values."""
+
+
+def bootstrap(
+    samples: ArrayLike,
+    statistic: Statistic,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """Percentile bootstrap of any statistic; same samples and seed, same interval.
+
+    Of n rows, n - 1 are drawn (J. Rao and C. Wu, J. Am. Stat. Assoc. 83, 1988): a resampled mean then has the variance
+    s^2 / n, unbiased. Drawing n rows makes intervals sqrt((n - 1) / n) as wide as they should be, 0.82 for three rows.
+
+    Args:
+        samples: (n, ...) without NaN: n independent rows. What is in a row belongs together and is drawn together.
+        statistic: what is estimated.
+        confidence: share of the resampled values between the limits.
+        resamples: number of resampled values.
+        seed: of the resampling.
+
+    Returns:
+        Its limits are NaN for a single row: nothing is known about the spread.
+
+    Raises:
+        ValueError: no row, NaN, or a confidence outside (0, 1).
+    """
+    _check_confidence(confidence)
+    rows = np.asarray(samples, dtype=float)
+    if not rows.size or np.isnan(rows).any():
+        raise ValueError(f"bootstrap needs at least one sample and no NaN, got shape {rows.shape}")
+    value, count = float(statistic(rows[None])[0]), len(rows)
+    if count == 1:
+        return Interval(value, math.nan, math.nan, 1)
+    chosen = np.random.default_rng(seed).integers(count, size=(resamples, count - 1))
+    low, high = np.quantile(statistic(rows[chosen]), [0.5 - confidence / 2, 0.5 + confidence / 2])
+    return Interval(value, min(float(low), value), max(float(high), value), count)
 
 
 def _check_confidence(confidence: float) -> None:
