@@ -1,0 +1,195 @@
+"""What the benchmark runs: which simulators, perturbations, seeds and episodes make ``quick`` and ``full``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+from robolearn.config import ConfigError, unknown
+from robolearn.deploy.contract import read_contract
+from robolearn.evaluate.sim2sim.episodes import run_case
+from robolearn.evaluate.sim2sim.perturbations import PERTURBATIONS
+from robolearn.evaluate.sim2sim.results import JOINT, NOMINAL, Case, CaseResult, ResultFile
+from robolearn.evaluate.sim2sim.simulators import REFERENCE, SIMULATORS, find, missing
+from robolearn.evaluate.sim2sim.spread import spread
+
+RESULTS = "results.jsonl"
+"""File of the results in the folder of a benchmark."""
+MANIFEST = "benchmark.json"
+"""File that says what the results in the folder are of."""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """How much is run.
+
+    Attributes:
+        name: ``quick`` or ``full``.
+        simulators: the first is the one that the others are compared with.
+        sweeps: simulators in which perturbations are applied one at a time.
+        seeds: number of seeds, from 0.
+        episodes: episodes of each case, at once.
+        dense: every value of each perturbation, or only its few quick ones.
+    """
+
+    name: str
+    simulators: tuple[str, ...]
+    sweeps: tuple[str, ...]
+    seeds: int
+    episodes: int
+    dense: bool
+
+
+SUITES: Mapping[str, Suite] = {
+    suite.name: suite
+    for suite in (
+        Suite(
+            "quick",
+            simulators=(REFERENCE, "mujoco-elliptic", "mujoco-soft", "mujoco-motor", "pybullet", "drake"),
+            sweeps=(REFERENCE,),
+            seeds=3,
+            episodes=4,
+            dense=False,
+        ),
+        Suite(
+            "full",
+            simulators=tuple(SIMULATORS),
+            sweeps=(REFERENCE, "pybullet", "drake"),
+            seeds=10,
+            episodes=8,
+            dense=True,
+        ),
+    )
+}
+
+
+def find_suite(name: str) -> Suite:
+    """Return a suite by name.
+
+    Raises:
+        ConfigError: there is none; the message gives the nearest name.
+    """
+    if name not in SUITES:
+        raise unknown("suite", name, SUITES)
+    return SUITES[name]
+
+
+def name_policies(paths: Sequence[Path]) -> dict[str, Path]:
+    """Return a short, distinct name for each policy file: that of its folder where files are all called the same.
+
+    Raises:
+        ConfigError: a file is given twice.
+    """
+    resolved = [path.resolve() for path in paths]
+    if len(set(resolved)) != len(resolved):
+        raise ConfigError("a policy file is given twice")
+    for depth in range(1, max(len(path.parts) for path in resolved) + 1):
+        names = [_short(path, depth) for path in resolved]
+        if len(set(names)) == len(names):
+            break
+    return dict(zip(names, paths, strict=True))
+
+
+def _short(path: Path, depth: int) -> str:
+    parts = path.with_suffix("").parts
+    named = parts[:-1] if parts[-1] == "policy" and len(parts) > 1 else parts
+    return "/".join(named[-depth:])
+
+
+def cases_of(suite: Suite, policies: Sequence[str], simulators: Sequence[str]) -> list[Case]:
+    """Return every case of a suite, seed by seed: whatever was done when it is interrupted covers all simulators.
+
+    Args:
+        suite: the suite.
+        policies: names of the policies.
+        simulators: those that can run here.
+    """
+    found = []
+    for seed in range(suite.seeds):
+        for simulator in simulators:
+            conditions = [(NOMINAL, 0.0), (JOINT, 0.0)]
+            if simulator in suite.sweeps:
+                for name, perturbation in PERTURBATIONS.items():
+                    values = perturbation.full if suite.dense else perturbation.quick
+                    conditions += [(name, value) for value in values]
+            found += [
+                Case(policy, simulator, name, value, seed, suite.episodes)
+                for name, value in conditions
+                for policy in policies
+            ]
+    return found
+
+
+def count(suite: Suite, policies: Mapping[str, Path], simulators: Sequence[str]) -> int:
+    """Return the number of cases that ``run`` runs."""
+    return len(cases_of(suite, list(policies), _able(simulators)))
+
+
+def _able(simulators: Sequence[str]) -> list[str]:
+    return [name for name in simulators if not missing(find(name))]
+
+
+def absent(simulators: Sequence[str]) -> dict[str, str]:
+    """Return the simulators that cannot run here, with the reason."""
+    return {name: reason for name in simulators if (reason := missing(find(name)))}
+
+
+def run(
+    suite: Suite,
+    policies: Mapping[str, Path],
+    simulators: Sequence[str],
+    folder: Path,
+    processes: int,
+    report: Callable[[int, CaseResult], None],
+) -> list[CaseResult]:
+    """Run what is not yet in ``folder``, and return the results of all cases.
+
+    Args:
+        suite: the suite.
+        policies: name to file.
+        simulators: in which; those that are missing here are left to the caller to show.
+        folder: where results are kept. Running again goes on where an interrupted run ended.
+        processes: at most so many at a time.
+        report: called with the number of cases that are done, and each result.
+
+    Raises:
+        ConfigError: the folder holds results of something else.
+        PolicyFileError: a policy file cannot be used.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _claim(folder, suite, policies)
+    file = ResultFile(folder / RESULTS)
+    cases = cases_of(suite, list(policies), _able(simulators))
+    wanted = set(cases)
+    done = {result.case: result for result in file if result.case in wanted and not _worth_another_try(result)}
+    left = [case for case in cases if case not in done]
+    for result in spread(left, partial(_work, {name: str(path) for name, path in policies.items()}), processes):
+        file.append([result])
+        done[result.case] = result
+        report(len(done), result)
+    return [done[case] for case in cases]
+
+
+def _worth_another_try(result: CaseResult) -> bool:
+    """A simulator that failed may have been killed from outside; one that cannot do something will not learn it."""
+    return bool(result.error) and result.details.get("failure") != "unsupported"
+
+
+def _work(paths: Mapping[str, str], case: Case) -> CaseResult:
+    return run_case(case, Path(paths[case.policy]))
+
+
+def _claim(folder: Path, suite: Suite, policies: Mapping[str, Path]) -> None:
+    """Write down what the folder holds, or refuse to mix it with something else."""
+    ours = {"suite": asdict(suite), "policies": {name: read_contract(path)[1] for name, path in policies.items()}}
+    path = folder / MANIFEST
+    text = json.dumps(ours, indent=2)
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        raise ConfigError(
+            f"{folder} holds results of another suite or of other policy files: give another folder with --out, or "
+            "delete it"
+        )
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,88 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from robolearn.config import ConfigError
+from robolearn.evaluate.sim2sim import suite as suites
+from robolearn.evaluate.sim2sim.perturbations import PERTURBATIONS
+from robolearn.evaluate.sim2sim.results import CaseResult, ResultFile
+from robolearn.evaluate.sim2sim.simulators import REFERENCE
+from robolearn.evaluate.sim2sim.suite import SUITES, Suite, cases_of, find_suite, name_policies
+
+ROOT = Path(__file__).parents[4]
+RELEASED = ROOT / "policies" / "a1_velocity_flat" / "policy.onnx"
+TINY = Suite("tiny", (REFERENCE,), (), seeds=1, episodes=2, dense=False)
+
+
+def test_policies_are_called_by_the_shortest_names_that_tell_them_apart(tmp_path):
+    def names(*paths):
+        return list(name_policies([tmp_path / path for path in paths]))
+
+    assert names("walk.onnx") == ["walk"]
+    assert names("a1/policy.onnx") == ["a1"]
+    assert names("a1/policy.onnx", "go1/policy.onnx", "trot.onnx") == ["a1", "go1", "trot"]
+    assert names("x/a1/policy.onnx", "y/a1/policy.onnx") == ["x/a1", "y/a1"]
+    with pytest.raises(ConfigError, match="given twice"):
+        names("a1/policy.onnx", "b/../a1/policy.onnx")
+
+
+def test_an_unknown_suite_is_named_with_the_nearest():
+    with pytest.raises(ConfigError, match="Did you mean 'quick'"):
+        find_suite("quik")
+
+
+@pytest.mark.parametrize("suite", SUITES.values(), ids=lambda suite: suite.name)
+def test_every_case_is_there_once_and_seeds_come_in_turn(suite):
+    cases = cases_of(suite, ["a", "b"], suite.simulators)
+    assert len(set(cases)) == len(cases)
+    assert [case.seed for case in cases] == sorted(case.seed for case in cases)
+    values = sum(len(p.full if suite.dense else p.quick) for p in PERTURBATIONS.values())
+    assert len(cases) == 2 * suite.seeds * (2 * len(suite.simulators) + values * len(suite.sweeps))
+    assert suite.simulators[0] == REFERENCE
+    # A pair of policies meets the same experiments.
+    assert {replace(case, policy="") for case in cases if case.policy == "a"} == {
+        replace(case, policy="") for case in cases if case.policy == "b"
+    }
+
+
+def run(folder, suite=TINY, processes=1, policies=None):
+    seen = []
+    results = suites.run(
+        suite, policies or {"a1": RELEASED}, suite.simulators, folder, processes, lambda done, result: seen.append(done)
+    )
+    return results, seen
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("benchmark")
+    return folder, *run(folder)
+
+
+def test_a_suite_is_run(finished):
+    folder, results, seen = finished
+    assert [result.case for result in results] == cases_of(TINY, ["a1"], TINY.simulators)
+    assert seen == [1, 2]
+    assert all(not result.error for result in results)
+    assert (results[0].measures["fell"] == 0).all()  # undisturbed, the released policy walks
+    assert len(list(ResultFile(folder / suites.RESULTS))) == 2
+
+
+def test_what_is_done_is_not_done_again(finished):
+    folder, results, _ = finished
+    again, seen = run(folder)
+    assert seen == []
+    assert [(r.case, r.wall_s) for r in again] == [(r.case, r.wall_s) for r in results]
+
+
+def test_another_suite_or_policy_does_not_go_into_the_same_folder(finished):
+    with pytest.raises(ConfigError, match="holds results of another suite"):
+        run(finished[0], replace(TINY, episodes=3))
+
+
+def test_a_failed_case_is_tried_again_but_not_one_that_a_simulator_cannot_do():
+    case = cases_of(TINY, ["a1"], TINY.simulators)[0]
+    assert suites._worth_another_try(CaseResult(case, error="killed by SIGSEGV"))
+    assert not suites._worth_another_try(CaseResult(case, error="no stairs", details={"failure": "unsupported"}))
+    assert not suites._worth_another_try(CaseResult(case, {"fell": [0.0, 0.0]}))
