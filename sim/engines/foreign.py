@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import mujoco
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from robolearn.config import nearest
@@ -90,29 +91,30 @@ class ForeignEngine(Engine):
         self._worlds: list[World | None] = [build(model) for _ in range(num_envs)]
         self._calculators = [Calculator(model) for _ in range(num_envs)]
         self._missing = contact_sensors(model)[1]
+        # Arrays here, tensors for the caller: two views of the same memory.
         self._state = {name: self._zeros(name) for name in STATE_FIELDS}
-        self._derived: dict[str, Tensor] = {}
+        self._derived: dict[str, Array] = {}
+        self._tensors = {name: torch.from_numpy(array) for name, array in self._state.items()}
         self._expanded: dict[str, Tensor] = {}
-        # What worlds and models hold: where the live tensors differ, the caller has written.
-        self._held = {name: torch.full_like(self._state[name], torch.nan) for name in ("qpos", "qvel")}
+        # What worlds and models hold: where the live values differ, the caller has written.
+        self._held = {name: np.full_like(self._state[name], np.nan) for name in ("qpos", "qvel")}
         self._built: dict[str, Tensor] = {}
         self._nonfinite = self._raised = 0
         for name in expand:
             self.expand(name)
         self.reset()
 
-    def _zeros(self, name: str) -> Tensor:
-        return torch.zeros(self.num_envs, *getattr(self._calculators[0].data, name).shape, dtype=self.dtype)
+    def _zeros(self, name: str) -> Array:
+        return np.zeros((self.num_envs, *getattr(self._calculators[0].data, name).shape))
 
     def field(self, name: str) -> Tensor:
         """See ``Engine.field``. Columns of ``sensordata`` that ``sensor`` refuses stay zero."""
-        if name in STATE_FIELDS:
-            return self._state[name]
-        if name not in DERIVED_FIELDS:
+        if name not in STATE_FIELDS + DERIVED_FIELDS:
             raise KeyError(f"unknown field {name!r}.{nearest(name, STATE_FIELDS + DERIVED_FIELDS)}")
-        if name not in self._derived:
+        if name not in self._tensors:
             self._derived[name] = self._zeros(name)
-        return self._derived[name]
+            self._tensors[name] = torch.from_numpy(self._derived[name])
+        return self._tensors[name]
 
     def sensor(self, name: str) -> Tensor:
         """See ``Engine.sensor``.
@@ -169,7 +171,7 @@ class ForeignEngine(Engine):
         if world is not None:
             world.close()
         for held in self._held.values():
-            held[row] = torch.nan
+            held[row] = np.nan
 
     def step(self, substeps: int = 1) -> None:
         """See ``Engine.step``."""
@@ -182,15 +184,15 @@ class ForeignEngine(Engine):
     def forward(self, ids: Tensor | None = None) -> None:
         """See ``Engine.forward``. Contact forces and accelerations come from steps: a new state has none yet."""
         for row in self._ready(self._rows(ids)):
-            self._calculators[row].actuate(self._state["ctrl"][row].numpy())
+            self._calculators[row].actuate(self._state["ctrl"][row])
             self._tell(row)
 
     def _ready(self, rows: Sequence[int]) -> list[int]:
         """Put worlds into the states that the caller wrote; return the environments whose state is sane."""
         self._rebuild(rows)
         qpos, qvel = self._state["qpos"], self._state["qvel"]
-        sane = self._sane().tolist()
-        same = ((qpos == self._held["qpos"]).all(1) & (qvel == self._held["qvel"]).all(1)).tolist()
+        sane = self._sane()
+        same = (qpos == self._held["qpos"]).all(1) & (qvel == self._held["qvel"]).all(1)
         ready = [row for row in rows if sane[row]]
         for row in ready:
             if same[row]:
@@ -199,7 +201,7 @@ class ForeignEngine(Engine):
             if world is None:
                 world = self._worlds[row] = self._build(self._models[row])
             calculator = self._calculators[row]
-            calculator.place(qpos[row].numpy(), qvel[row].numpy())
+            calculator.place(qpos[row], qvel[row])
             calculator.data.qacc[:] = 0
             world.place(calculator.data.qpos, calculator.data.qvel)
             self._held["qpos"][row], self._held["qvel"][row] = qpos[row], qvel[row]
@@ -210,8 +212,8 @@ class ForeignEngine(Engine):
         calculator, world = self._calculators[row], self._worlds[row]
         assert world is not None
         data = calculator.data
-        calculator.actuate(self._state["ctrl"][row].numpy())
-        applied = (self._state[name][row].numpy() for name in ("qfrc_applied", "xfrc_applied"))
+        calculator.actuate(self._state["ctrl"][row])
+        applied = (self._state[name][row] for name in ("qfrc_applied", "xfrc_applied"))
         before = data.qvel.copy()
         try:
             world.step(calculator.force(*applied), data.qpos, data.qvel)
@@ -219,7 +221,7 @@ class ForeignEngine(Engine):
             self._raised += 1
             data.qvel[:] = np.nan
         for name, reached in (("qpos", data.qpos), ("qvel", data.qvel)):
-            self._state[name][row] = self._held[name][row] = torch.from_numpy(reached)
+            self._state[name][row] = self._held[name][row] = reached
         if not max(np.abs(data.qpos).max(), np.abs(data.qvel).max()) < SANE_STATE:  # or not a number
             self._discard(row)  # what is inside it may be spoilt for ever
             return False
@@ -230,21 +232,21 @@ class ForeignEngine(Engine):
     def _tell(self, row: int) -> None:
         """Copy the derived fields that somebody asked for."""
         for name, value in self._derived.items():
-            value[row] = torch.from_numpy(getattr(self._calculators[row].data, name))
+            value[row] = getattr(self._calculators[row].data, name)
 
     def reset(self, ids: Tensor | None = None) -> None:
         """See ``Engine.reset``."""
-        rows = slice(None) if ids is None else ids
         for name, value in self._state.items():
-            value[rows] = torch.from_numpy(self.model.qpos0) if name == "qpos" else 0.0
+            value[self._rows(ids)] = self.model.qpos0 if name == "qpos" else 0.0
 
-    def _sane(self) -> Tensor:
+    def _sane(self) -> NDArray[np.bool_]:
         """(N,) bool; a NaN compares as False."""
-        return (self._state["qpos"].abs().amax(1) < SANE_STATE) & (self._state["qvel"].abs().amax(1) < SANE_STATE)
+        positions, velocities = (np.abs(self._state[name]).max(1) for name in ("qpos", "qvel"))
+        return np.asarray((positions < SANE_STATE) & (velocities < SANE_STATE))
 
     def finite(self) -> Tensor:
         """See ``Engine.finite``."""
-        good = self._sane()
+        good = torch.from_numpy(self._sane())
         self._nonfinite += int(self.num_envs - good.sum())
         return good
 
@@ -255,7 +257,7 @@ class ForeignEngine(Engine):
     def state_dict(self) -> dict[str, Any]:
         """See ``Engine.state_dict``. What simulators remember of past contacts is not in it."""
         return {
-            "state": {name: value.clone() for name, value in self._state.items()},
+            "state": {name: self._tensors[name].clone() for name in STATE_FIELDS},
             "expanded": {name: value.clone() for name, value in self._expanded.items()},
         }
 
@@ -273,12 +275,12 @@ class ForeignEngine(Engine):
             raise ValueError(
                 f"per-environment model fields differ: saved {sorted(state['expanded'])}, here {sorted(self._expanded)}"
             )
-        for name, value in self._state.items():
-            value.copy_(state["state"][name])
-        for name, value in self._expanded.items():
-            value.copy_(state["expanded"][name])
+        for name in STATE_FIELDS:
+            self._tensors[name].copy_(state["state"][name])
+        for name, tensor in self._expanded.items():
+            tensor.copy_(state["expanded"][name])
         for held in self._held.values():
-            held.fill_(torch.nan)
+            held.fill(np.nan)
         self.forward()
 
     def close(self) -> None:
