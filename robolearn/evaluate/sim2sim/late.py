@@ -48,7 +48,7 @@ class LateActuators(Actuators):
         vars(self).update(vars(env.actuators))
         self._age = age
         self._length = int(age.max()) + 1
-        start = env.state.joint_position.to(self.kp)
+        start = env.engine.field("qpos")[:, env.state.joint_q]
         self._targets = start.repeat(self._length, 1, 1)
         self._rows = torch.arange(env.num_envs, device=env.device)
         self._head = 0

@@ -375,7 +375,7 @@ def steps(stage: Stage, values: Tensor) -> None:
 def _stairs(centimetres: float) -> TerrainConfig:
     height = centimetres / 100
     return TerrainConfig(
-        kind="rough", tile_size=24.0, levels=1, columns=1, border=2.0, proportions={"stairs_up": 1.0},
+        kind="rough", tile_size=23.0, levels=1, columns=1, border=2.0, proportions={"stairs_up": 1.0},
         step_height=(height, height), curriculum=False,
     )  # fmt: skip
 
