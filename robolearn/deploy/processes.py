@@ -184,7 +184,7 @@ class Processes:
             text=True,
             errors="replace",
             process_group=0,
-            preexec_fn=_end_with_parent if _LIBC else None,
+            preexec_fn=end_with_parent if _LIBC else None,
         )
         return _Running(command, process, partial(self._say, command.name))
 
@@ -264,7 +264,7 @@ def need(package: str) -> None:
         raise ConfigError(f"the package {package!r} is not installed; run: pip install 'robolearn[ros]'{system}")
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """In the child, before its program begins: ask the kernel for SIGTERM when the parent dies."""
     assert _LIBC is not None
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -15,6 +15,7 @@ import rclpy.context
 import rclpy.executors
 from std_msgs.msg import Float64MultiArray
 
+from robolearn.deploy.processes import end_with_parent
 from robolearn.deploy.robot import load_robot_file
 from robolearn.deploy.wire import CommandPacket, StatePacket, WireError
 from robolearn_ros import qos
@@ -49,7 +50,9 @@ class Node:
         env = environment(folder)
         env["PYTHONPATH"] = os.pathsep.join([str(ROOT / "tests" / "ros"), env.get("PYTHONPATH", "")])
         with self.log.open("w") as log:
-            self.process = subprocess.Popen(command, env=env, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
+            self.process = subprocess.Popen(
+                command, env=env, cwd=folder, stdout=log, stderr=log, preexec_fn=end_with_parent
+            )
 
     def text(self):
         return self.log.read_text()
