@@ -222,7 +222,7 @@ class ForeignEngine(Engine):
             data.qvel[:] = np.nan
         for name, reached in (("qpos", data.qpos), ("qvel", data.qvel)):
             self._state[name][row] = self._held[name][row] = reached
-        if not max(np.abs(data.qpos).max(), np.abs(data.qvel).max()) < SANE_STATE:  # or not a number
+        if not all(np.abs(reached).max() < SANE_STATE for reached in (data.qpos, data.qvel)):  # or not a number
             self._discard(row)  # what is inside it may be spoilt for ever
             return False
         data.qacc[:] = (data.qvel - before) / self.timestep
