@@ -30,9 +30,8 @@ from sim.terrain import TerrainConfig
 Array = NDArray[np.float64]
 TICK_MS = 5.0
 """Latencies drawn for ``joint`` are multiples of it: whole physics steps in every simulator."""
-PUSH_S = 0.1
-PUSH_FROM, PUSH_TO = 0.3, 0.7
-"""Share of the episode between which a push begins."""
+PUSH_S, PUSH_FROM, PUSH_TO = 0.1, 0.3, 0.7
+"""How long a push lasts, s, and between which shares of the episode it begins."""
 NOISE = {"joint_position": 0.005, "joint_velocity": 0.5, "base_angular_velocity": 0.1, "base_orientation": 0.02}
 """Standard deviations of white noise with factor 1: rad, rad/s, rad/s, rad."""
 BIAS = {"joint_position": 0.02, "joint_velocity": 0.1, "base_angular_velocity": 0.05, "base_orientation": 0.02}
@@ -195,7 +194,7 @@ def refusal(names: Iterable[str], simulator: Simulator, error: KeyError) -> Unsu
 
 
 @_perturbation(
-    "ground friction", "", 1.0, (0.4,), (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.25, 1.5), joint=(0.4, 1.25),
+    "ground friction", "", 1.0, (0.2,), (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.25, 1.5), joint=(0.4, 1.25),
     randomization={"friction": {"range": [1.0, 1.0]}},
 )  # fmt: skip
 def friction(stage: Stage, values: Tensor) -> None:
@@ -205,7 +204,7 @@ def friction(stage: Stage, values: Tensor) -> None:
 
 
 @_perturbation(
-    "payload", "kg", 0.0, (4.0,), (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0, 12.0), limits=(0.0, math.inf), joint=(0.0, 3.0),
+    "payload", "kg", 0.0, (6.0,), (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0, 12.0), limits=(0.0, math.inf), joint=(0.0, 3.0),
     randomization={"payload": {"range": [0.0, 0.0]}},
 )  # fmt: skip
 def payload(stage: Stage, values: Tensor) -> None:
@@ -219,8 +218,8 @@ def payload(stage: Stage, values: Tensor) -> None:
 
 
 @_perturbation(
-    "shift of the centre of mass", "m", 0.0, (0.06,),
-    (-0.15, -0.12, -0.09, -0.06, -0.03, 0.03, 0.06, 0.09, 0.12, 0.15),
+    "shift of the centre of mass", "m", 0.0, (0.1,),
+    (-0.25, -0.2, -0.15, -0.1, -0.05, 0.05, 0.1, 0.15, 0.2, 0.25),
     limits=(-math.inf, math.inf), joint=(-0.04, 0.04), randomization={"center_of_mass": {"range": [0.0, 0.0]}},
 )  # fmt: skip
 def center_of_mass(stage: Stage, values: Tensor) -> None:
@@ -240,7 +239,7 @@ def motor_strength(stage: Stage, values: Tensor) -> None:
 
 
 @_perturbation(
-    "gains of the drives", "×", 1.0, (0.7, 1.4), (0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.2, 1.4, 1.7, 2.0, 2.5, 3.0),
+    "gains of the drives", "×", 1.0, (0.5, 2.0), (0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.2, 1.4, 1.7, 2.0, 3.0, 4.0, 6.0),
     joint=(0.85, 1.15),
 )  # fmt: skip
 def gains(stage: Stage, values: Tensor) -> None:
@@ -251,7 +250,7 @@ def gains(stage: Stage, values: Tensor) -> None:
 
 
 @_perturbation(
-    "observation latency", "ms", 0.0, (20.0,), (5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 80.0), joint=(0.0, 15.0),
+    "observation latency", "ms", 0.0, (40.0,), (5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 80.0), joint=(0.0, 15.0),
 )  # fmt: skip
 def observation_latency(stage: Stage, values: Tensor) -> None:
     """Age of what the policy reads of joints and IMU, in whole physics steps. The command is not delayed."""
@@ -259,14 +258,14 @@ def observation_latency(stage: Stage, values: Tensor) -> None:
 
 
 @_perturbation(
-    "action latency", "ms", 0.0, (20.0,), (5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 80.0), joint=(0.0, 15.0),
+    "action latency", "ms", 0.0, (40.0,), (5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 80.0), joint=(0.0, 15.0),
 )  # fmt: skip
 def action_latency(stage: Stage, values: Tensor) -> None:
     """Time from the policy's output until the drives follow it, in whole physics steps."""
     stage.env.actuators = LateActuators(stage.env, _physics_steps(values, stage.env))
 
 
-@_perturbation("sensor noise", "×", 0.0, (2.0,), (0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0), joint=(0.0, 1.5))
+@_perturbation("sensor noise", "×", 0.0, (4.0,), (1.0, 2.0, 4.0, 6.0, 8.0, 12.0, 16.0), joint=(0.0, 1.5))
 def sensor_noise(stage: Stage, values: Tensor) -> None:
     """White Gaussian noise on joints, gyroscope and orientation (a small turn about each axis), at every control step.
 
@@ -285,7 +284,7 @@ def sensor_noise(stage: Stage, values: Tensor) -> None:
     stage.filters.append(change)
 
 
-@_perturbation("sensor bias", "×", 0.0, (1.0,), (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0), joint=(0.0, 1.0))
+@_perturbation("sensor bias", "×", 0.0, (3.0,), (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0), joint=(0.0, 1.0))
 def sensor_bias(stage: Stage, values: Tensor) -> None:
     """Constant Gaussian offset of each joint's position and velocity, each axis of gyroscope and orientation.
 
@@ -305,7 +304,7 @@ def sensor_bias(stage: Stage, values: Tensor) -> None:
 
 
 @_perturbation(
-    "joint friction", "N·m", 0.0, (0.5,), (0.1, 0.2, 0.5, 1.0, 1.5, 2.0, 3.0), joint=(0.0, 0.3),
+    "joint friction", "N·m", 0.0, (2.0,), (0.2, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0), joint=(0.0, 0.3),
     randomization={"joint_friction": {"range": [0.0, 0.0]}},
 )  # fmt: skip
 def joint_friction(stage: Stage, values: Tensor) -> None:
@@ -313,7 +312,7 @@ def joint_friction(stage: Stage, values: Tensor) -> None:
     stage.env.actuators.friction[:] = _like(values, stage.env).unsqueeze(1)
 
 
-@_perturbation("push", "N·s", 0.0, (10.0,), (2.5, 5.0, 7.5, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0), joint=(0.0, 8.0))
+@_perturbation("push", "N·s", 0.0, (15.0,), (2.5, 5.0, 7.5, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0), joint=(0.0, 8.0))
 def push(stage: Stage, values: Tensor) -> None:
     """Impulse on the base's centre of mass over 0.1 s, horizontal, at a drawn time and in a drawn direction.
 

@@ -81,7 +81,7 @@ def drive(stage, steps, size=1.0):
 def test_the_table_is_in_order(name):
     p = PERTURBATIONS[name]
     assert p.description and p.label and p.name == name
-    assert list(p.full) == sorted(set(p.full)) and p.nominal not in (*p.full, *p.quick) and p.quick
+    assert list(p.full) == sorted({*p.full, *p.quick}) and p.nominal not in p.full and p.quick
     low, high = p.limits
     assert all(low <= value <= high for value in (*p.full, *p.quick, p.nominal))
     if p.joint:
