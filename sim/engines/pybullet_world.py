@@ -175,7 +175,7 @@ class PybulletWorld:
         qpos[:3] = centre - arm
         qvel[:3] = velocity - _cross(spin, arm)
         qvel[3:6] = spin @ turn
-        states = bullet.getJointStates(self._robot, self._joints, **self._client)
+        states = bullet.getJointStates(self._robot, self._joints, **self._client) or ()  # None without joints
         qpos[self._qpos] = [state[0] for state in states]
         qvel[self._dofs] = [state[1] for state in states]
 

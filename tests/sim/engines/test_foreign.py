@@ -1,6 +1,7 @@
 """What every foreign simulator shares, with MuJoCo itself as the foreign simulator: it must give MuJoCo's results."""
 
 import copy
+import sys
 
 import mujoco
 import numpy as np
@@ -265,3 +266,10 @@ def test_close_closes_every_world(engine):
 def test_foreign_engines_run_on_the_cpu_only(model, kind):
     with pytest.raises(ConfigError, match=f"'{kind}' runs on the CPU"):
         make_engine(kind, model, 1, "cuda:0")
+
+
+def test_a_missing_package_is_said_with_the_remedy(model, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pybullet", None)  # what an import of a missing package finds
+    monkeypatch.delitem(sys.modules, "sim.engines.pybullet_world", raising=False)
+    with pytest.raises(ConfigError, match=r"pip install 'robolearn\[sim2sim\]'"):
+        make_engine("pybullet", model, 1)
