@@ -37,8 +37,10 @@ class Simulator:
 
 
 _TRAINED = PhysicsConfig()
-# Engines of other make are given a short step: their own step would be a second difference beside the contact model.
 _FINE = replace(_TRAINED, timestep=0.001)
+# A shorter step than in training: what differs in an engine of other make shall be its contacts, not its step. With 1 ms
+# the released policy walks the same in Drake (0.521 and 0.518 m/s), at half the speed.
+_FOREIGN = replace(_TRAINED, timestep=0.002)
 SIMULATORS: Mapping[str, Simulator] = {
     simulator.name: simulator
     for simulator in (
@@ -53,8 +55,8 @@ SIMULATORS: Mapping[str, Simulator] = {
         Simulator("mujoco-stiff", "MuJoCo, contacts of 4 ms", physics=replace(_FINE, contact_time=0.004)),
         Simulator("mujoco-motor", "MuJoCo, motors with a torque-speed line", actuators=ActuatorConfig("dc_motor")),
         Simulator("warp", "MuJoCo Warp, float32", engine="warp", package="mujoco_warp"),
-        Simulator("pybullet", "PyBullet", engine="pybullet", physics=_FINE, package="pybullet"),
-        Simulator("drake", "Drake", engine="drake", physics=_FINE, package="pydrake"),
+        Simulator("pybullet", "PyBullet", engine="pybullet", physics=_FOREIGN, package="pybullet"),
+        Simulator("drake", "Drake", engine="drake", physics=_FOREIGN, package="pydrake"),
     )
 }
 
