@@ -101,6 +101,6 @@ def _judge(estimate: Estimate, thresholds: Thresholds, reference: str) -> list[C
         reason = estimate.note or nothing
         found.append(criterion("retained", "retained fraction", estimate.retained, thresholds.retained, reason))
     failed = len(estimate.failed)
-    text = f"{failed} failed cases, allowed {thresholds.failed_cases}"
+    text = f"{failed} failed case{'' if failed == 1 else 's'}, allowed {thresholds.failed_cases}"
     met = failed <= thresholds.failed_cases
     return [*found, Criterion(estimate.policy, estimate.simulator, "failed_cases", text, met, met)]

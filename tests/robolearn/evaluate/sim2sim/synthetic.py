@@ -58,16 +58,18 @@ def case_result(case: Case, strength: float, gap: float, severity: float) -> Cas
     return CaseResult(case, values, wall_s=1.5)
 
 
-def results() -> list[CaseResult]:
+def results(policies=tuple(POLICIES), axes=tuple(AXES)) -> list[CaseResult]:
     """All results, one crashed case and one that its simulator cannot do among them."""
     found = []
-    for policy, strength in POLICIES.items():
+    for policy in policies:
+        strength = POLICIES[policy]
         for simulator, gap in SIMULATORS.items():
             conditions = [(NOMINAL, 0.0, 0.0), (JOINT, 0.0, 0.55)]
             if simulator in SWEEPS:
                 conditions += [
                     (name, value, abs(value - axis.nominal) / axis.scale * (0.5 if value > axis.nominal == 1 else 1.0))
                     for name, axis in AXES.items()
+                    if name in axes
                     for value in axis.values
                 ]
             for name, value, severity in conditions:
