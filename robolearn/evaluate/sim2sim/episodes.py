@@ -165,6 +165,9 @@ def run(
         script: the commands.
         before_step: called with the number of each control step before it.
         measured: from true signals to what the policies read.
+
+    Raises:
+        RuntimeError: a robot walked off the end of the ground.
     """
     env, n = world.env, world.num_envs
     alive = torch.ones(n, dtype=torch.bool, device=env.device)
@@ -179,6 +182,8 @@ def run(
         result = world.step(targets)
         s = env.state
         down = s.termination_contact | (s.projected_gravity[:, 2] > -FALLEN)
+        if bool((alive & result.valid & result.truncated).any()):  # the world has put it back to the start
+            raise RuntimeError("a robot walked off the end of the ground: make the episode shorter")
         diverged |= alive & ~result.valid
         fell |= alive & result.valid & down
         alive = alive & result.valid & ~down

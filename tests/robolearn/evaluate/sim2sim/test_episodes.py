@@ -12,7 +12,9 @@ from robolearn.deploy.onnx_file import PolicyFileError
 from robolearn.evaluate.sim2sim import episodes, scripts
 from robolearn.evaluate.sim2sim.episodes import START_JOINTS, place, record, run, run_case
 from robolearn.evaluate.sim2sim.measures import MEASURES, SCORE
+from robolearn.evaluate.sim2sim.perturbations import prepare, strengths
 from robolearn.evaluate.sim2sim.results import NOMINAL, Case, CaseResult
+from robolearn.evaluate.sim2sim.simulators import SIMULATORS
 from robolearn.evaluate.sim2sim.world import make_world
 
 torch.set_num_threads(1)
@@ -114,6 +116,20 @@ def test_a_fall_ends_the_episode_and_nothing_else(world):
     trace = follow(world, 30, topple).trace
     assert trace.fell.tolist() == [False, True, False] and not trace.diverged.any()
     assert trace.alive.sum(0).tolist() == [30, 10, 30]
+
+
+def test_who_walks_off_the_ground_does_not_begin_anew_unseen():
+    values = strengths("steps", 2.0, 0, 1)
+    world = make_world(POLICY, "mujoco", 1, adapt=lambda task: prepare(task, values, SIMULATORS["mujoco"]))
+    world.reset()
+
+    def carry(step):
+        if step == 3:
+            world.env.engine.field("qpos")[0, 0] = 14.0
+
+    with pytest.raises(RuntimeError, match="walked off the end of the ground"):
+        follow(world, 5, carry)
+    world.close()
 
 
 def test_a_run_ends_when_nobody_stands(world):
