@@ -1,0 +1,122 @@
+"""Say how well exported policies transfer to other simulators, how sure that is, and where they break.
+
+Every simulator runs the same task, the same file through the same runtime that goes on the robot, and the same command
+scripts. An interrupted run goes on where it ended. docs/sim2sim.md says what every figure means.
+
+robolearn sim2sim policies/a1_velocity_flat/policy.onnx
+robolearn sim2sim a/policy.onnx b/policy.onnx --suite full --processes 8 --out results/transfer
+robolearn sim2sim policy.onnx --sims mujoco pybullet drake
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from robolearn.cli.errors import EXIT_FAILURE, CommandError
+
+if TYPE_CHECKING:
+    from robolearn.evaluate.sim2sim.results import CaseResult
+    from robolearn.evaluate.sim2sim.verdict import Thresholds
+
+THRESHOLDS = "sim2sim.yaml"
+"""File beside a policy with what it must reach."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("policies", nargs="*", type=Path, metavar="POLICY", help="policy files (.onnx)")
+    parser.add_argument("--suite", default="quick", help="quick (minutes) or full (default: quick)")
+    parser.add_argument(
+        "--sims", nargs="+", metavar="SIM", help="only these simulators, the reference is always run; list shows them"
+    )
+    parser.add_argument("--processes", type=int, default=2, metavar="N", help="cases at a time (default: 2)")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where results go (default: sim2sim/SUITE)")
+    parser.add_argument(
+        "--thresholds",
+        type=Path,
+        metavar="FILE",
+        help=f"YAML file of what must be reached (default: {THRESHOLDS} beside the first policy, if it is there)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the benchmark; fails when a policy does not reach its thresholds."""
+    from robolearn.deploy.contract import read_contract
+    from robolearn.deploy.onnx_file import PolicyFileError
+    from robolearn.evaluate.sim2sim import suite as suites
+    from robolearn.evaluate.sim2sim.perturbations import PERTURBATIONS
+    from robolearn.evaluate.sim2sim.report import Extras, provenance, write_report
+    from robolearn.evaluate.sim2sim.simulators import REFERENCE, SIMULATORS, find
+    from robolearn.evaluate.sim2sim.summary import summarise
+    from robolearn.evaluate.sim2sim.table import table, write_episodes, write_estimates, write_json
+    from robolearn.evaluate.sim2sim.verdict import verdict
+    from robolearn.logging.progress import RunProgress, Shown
+
+    if args.sims == ["list"]:
+        print("\n".join(f"{name:<18} {one.label}" for name, one in SIMULATORS.items()))
+        return 0
+    if not args.policies:
+        raise CommandError("give at least one policy file, such as policies/a1_velocity_flat/policy.onnx")
+    if args.processes < 1:
+        raise CommandError(f"--processes {args.processes}: must be at least 1")
+    suite = suites.find_suite(args.suite)
+    chosen = [find(name).name for name in args.sims or suite.simulators]
+    simulators = list(dict.fromkeys([REFERENCE, *chosen]))
+    thresholds = _thresholds(args.thresholds, args.policies[0])
+    policies = suites.name_policies(args.policies)
+    folder = args.out or Path("sim2sim") / suite.name
+    absent = suites.absent(simulators)
+    for name, reason in absent.items():
+        print(f"not run: {name}: {reason}")
+    total = suites.count(suite, policies, simulators)
+    shown = (Shown("survived", "survived", ".0%"), Shown("failed", "failed", ".0f"))
+    try:
+        with RunProgress("transfer", total, shown) as progress:
+            seen = _Seen()
+
+            def report(done: int, result: CaseResult) -> None:
+                progress.update(done, seen.add(result))
+
+            results = suites.run(suite, policies, simulators, folder, args.processes, report)
+    except PolicyFileError as error:
+        raise CommandError(str(error), EXIT_FAILURE) from error
+    summary = summarise(results, REFERENCE, PERTURBATIONS, thresholds, absent)
+    write_json(summary, folder / "estimates.json")
+    write_estimates(summary, PERTURBATIONS, folder / "estimates.csv")
+    write_episodes(results, folder / "episodes.csv")
+    hashes = {name: read_contract(path)[1] for name, path in policies.items()}
+    origin = provenance(["robolearn", *sys.argv[1:]], hashes)
+    labels = {name: find(name).label for name in simulators}
+    write_report(folder / "report.html", summary, PERTURBATIONS, origin, Extras(labels=labels))
+    print(f"\n{table(summary, PERTURBATIONS)}\nReport: {folder / 'report.html'}")
+    if missed := verdict(summary.estimates, thresholds, REFERENCE):
+        raise CommandError(f"{len(missed)} thresholds are not met", EXIT_FAILURE)
+    return 0
+
+
+class _Seen:
+    """What the progress line shows."""
+
+    def __init__(self) -> None:
+        self._episodes = self._survived = self._failed = 0.0
+
+    def add(self, result: CaseResult) -> dict[str, float]:
+        self._failed += bool(result.error)
+        if "fell" in result.measures:
+            self._episodes += len(result.measures["fell"])
+            self._survived += float((1 - result.measures["fell"]).sum())
+        share = self._survived / self._episodes if self._episodes else 0.0
+        return {"survived": share, "failed": self._failed}
+
+
+def _thresholds(given: Path | None, policy: Path) -> Thresholds:
+    from robolearn.config import load_yaml, parse
+    from robolearn.evaluate.sim2sim.verdict import Thresholds
+
+    path = given or policy.with_name(THRESHOLDS)
+    if given is None and not path.exists():
+        return Thresholds()
+    return parse(Thresholds, load_yaml(path), str(path))
