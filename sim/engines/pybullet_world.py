@@ -1,7 +1,9 @@
 """One robot on flat ground in PyBullet: rigid contacts, solved by sweeps over impulses.
 
-Bullet's articulated bodies step like MuJoCo's Euler integrator: without armature and contacts both agree to rounding.
-What Bullet lacks or does otherwise, and what is made of it:
+Bullet's articulated bodies step like MuJoCo's Euler integrator. An A1 that turns in the air for 0.1 s with joints at up
+to 35 rad/s ends 1e-6 m and 2e-5 m/s apart from MuJoCo's at a step of 1 ms, in proportion to the step (Bullet integrates
+the base's centre of mass, MuJoCo its origin), and with any armature. What Bullet lacks or does otherwise, and what is
+made of it:
 
 - **Armature** has no field in Bullet. Each joint gets a rotor: a wheel of that inertia on a fixed hinge of its own,
   geared one to one to the joint. Its kinetic energy is ``armature dq^2 / 2``, exactly MuJoCo's, also when a contact
@@ -14,6 +16,9 @@ What Bullet lacks or does otherwise, and what is made of it:
   rule gives for it and the ground; the cone is round.
 - **Contacts** are rigid, without restitution: MuJoCo's ``solref`` and ``solimp`` have no counterpart.
 - **Damping of free bodies**, which Bullet adds by default, and its limit of 100 rad/s on joints are switched off.
+
+Every robot has a Bullet client to itself: eight in one client move just as well, but cost 2.3 times as much each, and
+one that diverges would spoil the others.
 """
 
 from __future__ import annotations

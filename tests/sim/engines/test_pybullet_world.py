@@ -333,6 +333,24 @@ def test_a_task_runs_on_it_and_the_robot_stands():
     env.close()
 
 
+def test_the_whole_randomisation_of_a_task_runs_on_it():
+    """Friction, payload, centre of mass and armature of each robot are drawn, pushes and forces act."""
+    env = TaskEnv(load_task("velocity_flat"), load_robot("a1"), EnvConfig(num_envs=3, engine="pybullet"), seed=1)
+    env.reset()
+    for _ in range(5):
+        assert env.step(torch.zeros(3, 12)).valid.all()
+    masses = set()
+    for row, world in enumerate(env.engine._worlds):
+        about = pybullet.getDynamicsInfo(world._robot, BASE, **world._client)
+        assert about[0] == pytest.approx(env.engine.expand("body_mass")[row, 1].item())
+        assert about[3] == pytest.approx(env.engine.expand("body_ipos")[row, 1].tolist(), abs=1e-9)
+        masses.add(about[0])
+        inertia = pybullet.getDynamicsInfo(world._rotors, 4, **world._client)[2]
+        assert inertia == pytest.approx([env.engine.expand("dof_armature")[row, 10].item()] * 3)
+    assert len(masses) == 3
+    env.close()
+
+
 def test_a_robot_that_diverged_begins_anew_in_a_new_world():
     engine = make_engine("pybullet", scene(), 2)
     engine.field("qpos")[:, 2] = 2
