@@ -10,7 +10,7 @@ import mujoco
 import numpy as np
 
 from robolearn.evaluate.sim2sim.diagnosis.oracle import Motion, Oracle, weigh
-from robolearn.evaluate.sim2sim.diagnosis.probe import Array
+from robolearn.evaluate.sim2sim.diagnosis.probe import Array, Indices
 
 ENOUGH = 0.98
 """Share of the missing forces at which an explanation is complete."""
@@ -20,39 +20,40 @@ PENALTY = 1e-3
 """Share that each further unknown must explain to be worth it."""
 
 
+Forces = Callable[[Motion, Array], list[Array]]
+
+
 @dataclass(frozen=True)
 class Cause:
     """Something in the model that may be wrong.
 
     Attributes:
-        forces: missing forces (M, nv) of a motion per unit of each unknown.
+        forces: missing forces (M, nv) per unit of each unknown, for a motion and what is missing in it.
         tell: words for the unknowns that were found.
     """
 
-    forces: Callable[[Motion], list[Array]]
+    forces: Forces
     tell: Callable[[Array], str]
 
 
 def explain(oracle: Oracle, motions: Sequence[Motion]) -> str:
     """Say what explains the missing forces of motions: one cause where one does, else the few that explain most.
 
-    Forces are weighed by what they accelerate, and divided by what is missing in their motion, so that every motion
-    counts alike. Causes are added one at a time, always the one that explains most of what is left (orthogonal matching
-    pursuit: Pati, Rezaiifar and Krishnaprasad, Asilomar 1993).
+    Forces are made relative to the push, or to the forces of motion, of each step, so that every step counts alike.
+    Causes are added one at a time, always the one that explains most of what is left (orthogonal matching pursuit:
+    Pati, Rezaiifar and Krishnaprasad, Asilomar 1993).
     """
-    weights = [oracle.weights(motion.states) for motion in motions]
+    rulers = [motion.ruler(oracle) for motion in motions]
     lost = [motion.missing(oracle) for motion in motions]
-    sizes = [max(float(np.linalg.norm(weigh(w, f))), np.finfo(float).tiny) for w, f in zip(weights, lost, strict=True)]
 
     def column(forces: Sequence[Array]) -> Array:
-        parts = zip(weights, forces, sizes, strict=True)
-        return np.concatenate([(weigh(w, force) / size).ravel() for w, force, size in parts])
+        return np.concatenate([weigh(ruler, force).ravel() for ruler, force in zip(rulers, forces, strict=True)])
 
     missing = column(lost)
     causes = list(every_cause(oracle))
     designs = []
     for cause in causes:
-        by_motion = [cause.forces(motion) for motion in motions]
+        by_motion = [cause.forces(motion, gone) for motion, gone in zip(motions, lost, strict=True)]
         designs.append(np.stack([column(forces) for forces in zip(*by_motion, strict=True)], 1))
     chosen: list[int] = []
     left = 1.0
@@ -80,10 +81,7 @@ def _left(designs: Sequence[Array], missing: Array) -> float:
 
 def every_cause(oracle: Oracle) -> Iterator[Cause]:
     """All causes, simple ones first: of two that explain as much, the first is named."""
-    yield Cause(
-        lambda motion: [-motion.push(oracle)],
-        lambda x: f"the force that acts is {1 - x[0]:.3g} times what was asked for",
-    )
+    yield from _drives(oracle)
     yield from _rotors(oracle)
     yield from _rubbing(oracle)
     everything = [("body_mass", slice(None)), ("body_inertia", slice(None))]
@@ -93,20 +91,41 @@ def every_cause(oracle: Oracle) -> Iterator[Cause]:
     yield from _bodies(oracle)
 
 
-def _needed(oracle: Oracle, motion: Motion, model: mujoco.MjModel) -> Array:
-    """Return the forces that would be missing in the reference if the robot were like a changed model."""
+def _drives(oracle: Oracle) -> Iterator[Cause]:
+    """A drive gives a share of what is asked for: what it lacks is missing."""
+    groups = [("every joint", np.arange(len(oracle.joints)))]
+    groups += [(joint, np.array([j])) for j, joint in enumerate(oracle.joints)]
+    for text, columns in groups:
+        yield Cause(_lacking(oracle, columns), _share(text))
+
+
+def _lacking(oracle: Oracle, columns: Indices) -> Forces:
+    def forces(motion: Motion, missing: Array) -> list[Array]:
+        torques = np.zeros_like(motion.torques)
+        torques[:, columns] = motion.torques[:, columns]
+        return [oracle.forces(motion.states, torques, np.zeros_like(motion.wrenches))]
+
+    return forces
+
+
+def _share(text: str) -> Callable[[Array], str]:
+    return lambda x: f"the torque that acts at {text} is {1 - x[0]:.3g} times what was asked for"
+
+
+def _found(oracle: Oracle, motion: Motion, missing: Array, model: mujoco.MjModel) -> Array:
+    """Return those of the missing forces that are not missing if the robot is like a changed model."""
     mujoco.mj_setConst(model, mujoco.MjData(model))
-    return motion.missing(oracle) - motion.missing(oracle, model)
+    return missing - motion.missing(oracle, model)
 
 
-def _factor(oracle: Oracle, fields: Sequence[tuple[str, int | slice]]) -> Callable[[Motion], list[Array]]:
+def _factor(oracle: Oracle, fields: Sequence[tuple[str, int | slice]]) -> Forces:
     """Forces per factor on values of the model; inverse dynamics are linear in masses and in inertias."""
 
-    def forces(motion: Motion) -> list[Array]:
+    def forces(motion: Motion, missing: Array) -> list[Array]:
         model = copy.copy(oracle.model)
         for name, index in fields:
             getattr(model, name)[index] *= 2
-        return [_needed(oracle, motion, model)]
+        return [_found(oracle, motion, missing, model)]
 
     return forces
 
@@ -129,15 +148,15 @@ def _times(text: str) -> Callable[[Array], str]:
     return lambda x: f"{text} is {1 + x[0]:.3g} times the reference's"
 
 
-def _shift(oracle: Oracle, body: int, small: float = 1e-3) -> Callable[[Motion], list[Array]]:
+def _shift(oracle: Oracle, body: int, small: float = 1e-3) -> Forces:
     """Forces per m that a centre of mass moves along each axis of its body, for shifts that are small."""
 
-    def forces(motion: Motion) -> list[Array]:
+    def forces(motion: Motion, missing: Array) -> list[Array]:
         result = []
         for axis in range(3):
             model = copy.copy(oracle.model)
             model.body_ipos[body, axis] += small
-            result.append(_needed(oracle, motion, model) / small)
+            result.append(_found(oracle, motion, missing, model) / small)
         return result
 
     return forces
@@ -178,10 +197,10 @@ def _rubbing(oracle: Oracle) -> Iterator[Cause]:
         )
 
 
-def _acting(dofs: Array, what: Callable[[Motion], Array]) -> Callable[[Motion], list[Array]]:
+def _acting(dofs: Indices, what: Callable[[Motion], Array]) -> Forces:
     """Forces of unit size per ``what`` of each of some degrees of freedom."""
 
-    def forces(motion: Motion) -> list[Array]:
+    def forces(motion: Motion, missing: Array) -> list[Array]:
         result = np.zeros_like(motion.accelerations)
         result[:, dofs] = what(motion)[:, dofs]
         return [result]

@@ -68,7 +68,7 @@ class Oracle:
 
 
 def weigh(weights: Array, forces: Array) -> Array:
-    """Apply ``Oracle.weights`` (M, nv, nv) to forces (M, nv)."""
+    """Apply matrices (M, nv, nv) to forces (M, nv)."""
     return np.asarray(np.einsum("mij,mj->mi", weights, forces))
 
 
@@ -109,8 +109,15 @@ class Motion:
         """Return the forces (M, nv) that were applied and, if the robot is like ``model``, did not show."""
         return self.push(oracle, model) - oracle.needed(self.states, self.accelerations, model)
 
-    def deviation(self, oracle: Oracle) -> Array:
-        """Return how much of each push did not show, (M,), as a share of the push."""
+    def ruler(self, oracle: Oracle) -> Array:
+        """Return matrices (M, nv, nv) that make forces relative to the push, or to the forces of motion without one."""
         weights = oracle.weights(self.states)
-        missing, push = (weigh(weights, forces) for forces in (self.missing(oracle), self.push(oracle)))
-        return np.asarray(np.linalg.norm(missing, axis=1) / np.linalg.norm(push, axis=1))
+        fall = np.zeros_like(self.accelerations)
+        fall[:, :3] = oracle.model.opt.gravity
+        push = self.push(oracle)
+        scale = push if push.any() else oracle.needed(self.states, fall)
+        return np.asarray(weights / np.linalg.norm(weigh(weights, scale), axis=1)[:, None, None])
+
+    def deviation(self, oracle: Oracle) -> Array:
+        """Return how much of each push, or of the forces of motion, did not show, (M,)."""
+        return np.asarray(np.linalg.norm(weigh(self.ruler(oracle), self.missing(oracle)), axis=1))
