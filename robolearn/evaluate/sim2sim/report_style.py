@@ -43,7 +43,7 @@ td.scored { background: rgba(var(--score), calc(var(--s) * 0.42)); }
 td.scored small { color: inherit; opacity: 0.75; }
 figure { margin: 0; }
 figure svg { width: 100%; height: auto; display: block; }
-figure.narrow svg { max-width: 760px; }
+figure.narrow svg { width: auto; max-width: 100%; }
 figcaption { font-size: 13px; margin-top: 8px; }
 video, figure img { max-width: 100%; border-radius: 6px; display: block; }
 svg text { font-family: inherit !important; }

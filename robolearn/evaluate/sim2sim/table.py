@@ -60,7 +60,11 @@ def table(summary: Summary, axes: Mapping[str, Axis]) -> str:
         rows = [HEADER, *(cells(e, summary.reference) for e in summary.estimates if e.policy == policy)]
         widths = [max(len(row[i]) for row in rows) for i in range(len(HEADER))]
         lines += ["  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-        lines += [_cut(f"  {e.simulator}: {e.note}") for e in summary.estimates if e.policy == policy and e.note]
+        lines += [
+            _cut(f"  {e.simulator}: {e.note}")
+            for e in summary.estimates
+            if e.policy == policy and e.note and not any(e.note in c.text for c in criteria)
+        ]
         breaking = list(_breaking(summary, policy, axes))
         lines += [f"  half of the robots fall, in {summary.reference}, at"] if breaking else []
         lines += [_cut(f"    {label:<32}{value}") for label, value in breaking]
