@@ -31,7 +31,7 @@ class Settings(TypedDict, total=False):
     overrides: Mapping[str, Any] | None
     group: str
     action_range: float
-    engine: Literal["mujoco", "warp"]
+    engine: Literal["mujoco", "warp", "pybullet", "drake"]
     device: str
     threads: int
     stagger: bool
@@ -79,7 +79,7 @@ class Bridge:
         overrides: Mapping[str, Any] | None = None,
         group: str = "policy",
         action_range: float = 4.0,
-        engine: Literal["mujoco", "warp"] = "mujoco",
+        engine: Literal["mujoco", "warp", "pybullet", "drake"] = "mujoco",
         device: str = "cpu",
         threads: int = 0,
         stagger: bool = False,

@@ -29,18 +29,18 @@ class Suite:
     Attributes:
         name: ``quick`` or ``full``.
         simulators: the first is the one that the others are compared with.
-        sweeps: simulators in which perturbations are applied one at a time.
+        dense: simulators in which perturbations are applied one at a time, with every value.
+        sparse: those in which they are, with the few quick values.
         seeds: number of seeds, from 0.
         episodes: episodes of each case, at once.
-        dense: every value of each perturbation, or only its few quick ones.
     """
 
     name: str
     simulators: tuple[str, ...]
-    sweeps: tuple[str, ...]
+    dense: tuple[str, ...]
+    sparse: tuple[str, ...]
     seeds: int
     episodes: int
-    dense: bool
 
 
 SUITES: Mapping[str, Suite] = {
@@ -49,18 +49,18 @@ SUITES: Mapping[str, Suite] = {
         Suite(
             "quick",
             simulators=(REFERENCE, "mujoco-elliptic", "mujoco-soft", "mujoco-motor", "pybullet", "drake"),
-            sweeps=(REFERENCE,),
+            dense=(),
+            sparse=(REFERENCE,),
             seeds=3,
-            episodes=4,
-            dense=False,
+            episodes=2,
         ),
         Suite(
             "full",
             simulators=tuple(SIMULATORS),
-            sweeps=(REFERENCE, "pybullet", "drake"),
-            seeds=10,
-            episodes=8,
-            dense=True,
+            dense=(REFERENCE,),
+            sparse=("pybullet", "drake"),
+            seeds=5,
+            episodes=4,
         ),
     )
 }
@@ -111,9 +111,9 @@ def cases_of(suite: Suite, policies: Sequence[str], simulators: Sequence[str]) -
     for seed in range(suite.seeds):
         for simulator in simulators:
             conditions = [(NOMINAL, 0.0), (JOINT, 0.0)]
-            if simulator in suite.sweeps:
+            if simulator in (*suite.dense, *suite.sparse):
                 for name, perturbation in PERTURBATIONS.items():
-                    values = perturbation.full if suite.dense else perturbation.quick
+                    values = perturbation.full if simulator in suite.dense else perturbation.quick
                     conditions += [(name, value) for value in values]
             found += [
                 Case(policy, simulator, name, value, seed, suite.episodes)

@@ -12,7 +12,7 @@ from robolearn.evaluate.sim2sim.suite import SUITES, Suite, cases_of, find_suite
 
 ROOT = Path(__file__).parents[4]
 RELEASED = ROOT / "policies" / "a1_velocity_flat" / "policy.onnx"
-TINY = Suite("tiny", (REFERENCE,), (), seeds=1, episodes=2, dense=False)
+TINY = Suite("tiny", (REFERENCE,), dense=(), sparse=(), seeds=1, episodes=2)
 
 
 def test_policies_are_called_by_the_shortest_names_that_tell_them_apart(tmp_path):
@@ -37,8 +37,9 @@ def test_every_case_is_there_once_and_seeds_come_in_turn(suite):
     cases = cases_of(suite, ["a", "b"], suite.simulators)
     assert len(set(cases)) == len(cases)
     assert [case.seed for case in cases] == sorted(case.seed for case in cases)
-    values = sum(len(p.full if suite.dense else p.quick) for p in PERTURBATIONS.values())
-    assert len(cases) == 2 * suite.seeds * (2 * len(suite.simulators) + values * len(suite.sweeps))
+    dense, sparse = (sum(len(getattr(p, name)) for p in PERTURBATIONS.values()) for name in ("full", "quick"))
+    swept = dense * len(suite.dense) + sparse * len(suite.sparse)
+    assert len(cases) == 2 * suite.seeds * (2 * len(suite.simulators) + swept)
     assert suite.simulators[0] == REFERENCE
     # A pair of policies meets the same experiments.
     assert {replace(case, policy="") for case in cases if case.policy == "a"} == {
