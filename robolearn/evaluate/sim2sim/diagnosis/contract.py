@@ -6,12 +6,13 @@ positions move as velocities say, which joint follows which target, how old is a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import mujoco
 import numpy as np
 import torch
 
+from robolearn.evaluate.sim2sim.diagnosis import words
 from robolearn.evaluate.sim2sim.diagnosis.findings import Finding, judge
 from robolearn.evaluate.sim2sim.diagnosis.probe import (
     Array,
@@ -29,13 +30,11 @@ from robolearn.evaluate.sim2sim.diagnosis.probe import (
     step,
     watching,
 )
+from robolearn.evaluate.sim2sim.diagnosis.words import ROUNDING
 from robolearn.evaluate.sim2sim.world import World
 
 NAME = "contract"
 STATES = 12
-ROUNDING = 1e-4
-"""Readings are float32 (6e-8 of their size) and pass a few conversions of an engine; this is a thousand times as much,
-and a hundredth of what one degree of a joint is."""
 PLACE = 1e-3
 """m; a description in text keeps five digits of lengths, and no robot is built to less than a millimetre."""
 OFFSET = 0.1
@@ -47,7 +46,6 @@ RESPONSE = 4.0
 FAST = 1.0  # m/s, rad/s: typical velocity of test states
 AGE_STEPS = 12
 OLDEST = 0.1  # s; older readings are not looked for
-DEGREES = 180 / np.pi
 
 
 def check(reference: World, candidate: World, rng: np.random.Generator) -> list[Finding]:
@@ -98,96 +96,16 @@ def _read_back(world: World, states: States) -> dict[str, Array]:
 def _reading(name: str, reference: World, states: States, measured: Array, expected: Array) -> Finding:
     """Compare one signal, (M, width), and say in which way it differs."""
     if name == "base_orientation":
-        measured = _towards(measured, expected)
-        what = _quaternion_convention(measured, expected)
+        measured = words.towards(measured, expected)
+        what = words.quaternion(measured, expected)
     elif name == "base_angular_velocity":
-        what = _angular_convention(measured, expected, states.qpos[:, 3:7])
+        what = words.angular_velocity(measured, expected, states.qpos[:, 3:7])
     else:
-        what = _column_convention(measured, expected, reference.env.robot.joints)
+        what = words.columns(measured, expected, reference.env.robot.joints)
     error, size = float(np.abs(measured - expected).max()), max(1.0, float(np.abs(expected).max()))
     unit = reference.contract.signals[name].unit
     evidence = f"largest difference in {len(states)} states that were set in both simulators"
     return judge(NAME, name, error, 0, ROUNDING * size, unit, f"{name} {what}", evidence)
-
-
-def _towards(quaternions: Array, others: Array) -> Array:
-    """q and -q are one orientation: choose the sign that is nearer to the other (M, 4)."""
-    return np.asarray(quaternions * np.where((quaternions * others).sum(1, keepdims=True) < 0, -1.0, 1.0))
-
-
-def _first_that_fits(measured: Array, meanings: Sequence[tuple[str, Array]]) -> str:
-    limit = 10 * ROUNDING * max(1.0, float(np.abs(measured).max()))
-    fits = (text for text, value in meanings if np.abs(measured - value).max() <= limit)
-    return next(fits, "differs in a way that no usual mix-up explains")
-
-
-def _quaternion_convention(measured: Array, expected: Array) -> str:
-    inverse = expected * [1, -1, -1, -1]
-    meanings = [
-        ("comes as (x, y, z, w) instead of (w, x, y, z)", np.roll(expected, -1, 1)),
-        ("goes from world to base instead of base to world", inverse),
-        ("comes as (x, y, z, w) and goes from world to base", np.roll(inverse, -1, 1)),
-    ]
-    return _first_that_fits(measured, [(text, _towards(value, measured)) for text, value in meanings])
-
-
-def _angular_convention(measured: Array, expected: Array, quaternions: Array) -> str:
-    turn = rotations(quaternions)
-    world = np.einsum("mij,mj->mi", turn, expected)
-    twice_back = np.einsum("mji,mj->mi", turn, expected)
-    return _first_that_fits(
-        measured,
-        [
-            ("is in the world frame instead of the base frame", world),
-            ("was turned into the base frame twice", twice_back),
-            ("has the opposite sign", -expected),
-            ("is in degrees per second", expected * DEGREES),
-            ("has z, x, y in place of x, y, z", expected[:, [2, 0, 1]]),
-            ("has y, z, x in place of x, y, z", expected[:, [1, 2, 0]]),
-            ("has x and y exchanged", expected[:, [1, 0, 2]]),
-        ],
-    )
-
-
-def _column_convention(measured: Array, expected: Array, names: Sequence[str]) -> str:
-    """Find, for each column of (M, J), which column it is really, with which factor and offset."""
-    notes = []
-    for i in range(measured.shape[1]):
-        fits = [_line(expected[:, j], measured[:, i]) for j in range(expected.shape[1])]
-        j = int(np.argmin([error for _, _, error in fits]))
-        factor, offset, error = fits[j]
-        if error > 10 * ROUNDING * max(1.0, np.abs(measured[:, i]).max()):
-            notes.append(f"{names[i]} follows no joint")
-            continue
-        said = []
-        if j != i:
-            said.append(f"is that of {names[j]}")
-        said += _factor(factor)
-        if abs(offset) > 10 * ROUNDING:
-            said.append(f"is {offset:+.3f} off")
-        if said:
-            notes.append(f"of {names[i]} {' and '.join(said)}")
-    return "; ".join(notes)
-
-
-def _factor(factor: float) -> list[str]:
-    """Say what a factor means."""
-    size = abs(factor)
-    words = ["has the opposite sign"] if factor < 0 else []
-    if abs(size / DEGREES - 1) < 0.01:
-        words.append("is in degrees")
-    elif abs(size * DEGREES - 1) < 0.01:
-        words.append("is turned from degrees into radians once too often")
-    elif abs(size - 1) > 10 * ROUNDING:
-        words.append(f"is {size:.3g} times as large")
-    return words
-
-
-def _line(x: Array, y: Array) -> tuple[float, float, float]:
-    """Fit ``y = a x + b``; return a, b and the largest error."""
-    design = np.stack((x, np.ones_like(x)), 1)
-    (a, b), *_ = np.linalg.lstsq(design, y, rcond=None)
-    return float(a), float(b), float(np.abs(design @ (a, b) - y).max())
 
 
 def _command(candidate: World, rng: np.random.Generator) -> Finding:
@@ -239,7 +157,7 @@ def _which_joint_turns(reference: World, candidate: World) -> str:
     states.qpos[:, reference.env.scene.joint_qpos] = reference.env.engine.model.qpos0[reference.env.scene.joint_qpos]
     states.qpos[np.arange(len(names)), reference.env.scene.joint_qpos] += OFFSET
     expected, measured = (_turned(world, states) for world in (reference, candidate))
-    return _match(measured, expected, names, "turns", RESPONSE)
+    return words.exchanged(measured, expected, names, "turns", names, RESPONSE)
 
 
 def _turned(world: World, states: States) -> Array:
@@ -255,36 +173,6 @@ def _turned(world: World, states: States) -> Array:
     for row, body in np.ndindex(*turned.shape[:2]):
         mujoco.mju_subQuat(turned[row, body], found[row, body], found[-1, body])
     return turned.reshape(len(turned), -1)
-
-
-def _match(measured: Array, expected: Array, names: Sequence[str], verb: str, limit: float) -> str:
-    """Say which of the expected answers (J, D) each measured answer (J, D) is; empty when each is its own.
-
-    An answer is recognised by its direction (largest cosine); its size may differ by a factor of ``limit``.
-    """
-    notes = []
-    for i, name in enumerate(names):
-        j, factor = _recognise(measured[i], expected, i)
-        if factor == 0:
-            notes.append(f"{name} does not move")
-        elif j != i:
-            notes.append(f"{name} {verb} {names[j]}{' backwards' if factor < 0 else ''}")
-        elif factor < 0:
-            notes.append(f"{name} {verb} the other way")
-        elif not 1 / limit <= factor <= limit:
-            near = 0.5 < factor / DEGREES < 2 or 0.5 < factor * DEGREES < 2
-            notes.append(f"{name} {verb} {factor:.2g} times as far{' (degrees for radians)' if near else ''}")
-    return "; ".join(notes)
-
-
-def _recognise(answer: Array, expected: Array, own: int) -> tuple[int, float]:
-    """Return which row of ``expected`` (J, D) an answer (D,) is most like, and its size in terms of that row."""
-    lengths = np.linalg.norm(expected, axis=1) * np.linalg.norm(answer)
-    if lengths[own] == 0:
-        return own, 0.0
-    cosine = np.abs(expected @ answer) / np.maximum(lengths, np.finfo(float).tiny)
-    best = own if cosine[own] >= cosine.max() - 0.02 else int(cosine.argmax())
-    return best, float(expected[best] @ answer / (expected[best] @ expected[best]))
 
 
 def _rates(candidate: World, states: States) -> list[Finding]:
@@ -309,8 +197,8 @@ def _rates(candidate: World, states: States) -> list[Finding]:
     middle, half = (before + after) / 2, np.abs(after - before) / 2
     turn = rotations(states.qpos[:, 3:7])
     parts: tuple[tuple[str, Array | slice, str, Callable[[Array], str]], ...] = (
-        ("base velocity", slice(0, 3), "m/s", lambda seen: _linear_convention(seen, middle[:, :3], turn)),
-        ("base rotation", slice(3, 6), "rad/s", lambda seen: _turning_convention(seen, middle[:, 3:6], turn)),
+        ("base velocity", slice(0, 3), "m/s", lambda seen: words.linear_rate(seen, middle[:, :3], turn)),
+        ("base rotation", slice(3, 6), "rad/s", lambda seen: words.turning_rate(seen, middle[:, 3:6], turn)),
         ("joint rates", candidate.env.scene.joint_qvel, "rad/s", lambda _: "do not say how joint positions change"),
     )
     findings = []
@@ -323,25 +211,14 @@ def _rates(candidate: World, states: States) -> list[Finding]:
     return findings
 
 
-def _linear_convention(change: Array, velocity: Array, turn: Array) -> str:
-    if np.abs(np.einsum("mij,mj->mi", turn, velocity) - change).max() < 0.2 * FAST:
-        return "are in the base frame instead of the world frame"
-    return "of the base do not say how its position changes (another point of the body, or another frame)"
-
-
-def _turning_convention(change: Array, velocity: Array, turn: Array) -> str:
-    if np.abs(np.einsum("mji,mj->mi", turn, velocity) - change).max() < 0.2 * FAST:
-        return "of rotation are in the world frame instead of the base frame"
-    return "of rotation do not say how the orientation changes"
-
-
 def _targets(reference: World, candidate: World) -> Finding:
     """Move one joint's target at a time, in the air: that joint must move, that way, about as far."""
     names = reference.env.robot.joints
     expected, measured = (_answers(world) for world in (reference, candidate))
-    what = _match(measured, expected, names, "moved as the target of", RESPONSE)
+    subjects = [f"the target of {name}" for name in names]
+    what = words.exchanged(measured, expected, subjects, "moves", names, RESPONSE)
     wrong = len(what.split("; ")) if what else 0
-    sizes = [_recognise(measured[i], expected, i)[1] for i in range(len(names))]
+    sizes = [words.recognise(measured[i], expected, i)[1] for i in range(len(names))]
     evidence = (
         f"targets moved by {OFFSET} rad in the air, mean answers within "
         f"{1e3 * RESPONSE_STEPS * reference.env.step_dt:.0f} ms: "

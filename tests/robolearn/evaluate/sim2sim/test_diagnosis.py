@@ -237,7 +237,7 @@ def shifted(reference, at):
         (2, NEVER, True, "it is the policy's sensitivity"),
         (NEVER, 4, True, "the reference's own time step"),
         (NEVER, NEVER, True, "differences within the tolerances"),
-        (NEVER, NEVER, False, "the runs part after 0.08 s, joint_position FL_"),
+        (NEVER, NEVER, False, "the runs part after 0.08 s, joint_position RL_thigh_joint first"),
     ],
 )
 def test_what_parting_means(reference, rounded, halved, agreed, words):

@@ -6,6 +6,7 @@ import torch
 from tampered import POLICY, Tampered, differing, rng, world
 
 from robolearn.evaluate.sim2sim.diagnosis import contract, diagnose
+from robolearn.evaluate.sim2sim.diagnosis import words as words_for
 from robolearn.evaluate.sim2sim.diagnosis.contract import _age
 from robolearn.evaluate.sim2sim.diagnosis.probe import in_the_air, rotations
 from sim.rotations import rotation_matrix
@@ -100,14 +101,14 @@ PLANTED = {
     "targets of two legs swapped": (
         {"targets": lambda t: t[:, FRONT_LEGS]},
         "joint targets",
-        "FL_hip_joint moved as the target of FR_hip_joint",
+        "the target of FL_hip_joint moves FR_hip_joint",
     ),
     "targets in degrees": (
         {"targets": torch.deg2rad},
         "joint targets",
         "(degrees for radians)",
     ),
-    "sign of a target": ({"targets": flip}, "joint targets", "FR_calf_joint moved as the target of"),
+    "sign of a target": ({"targets": flip}, "joint targets", "the target of FR_calf_joint moves the other way"),
 }
 
 
@@ -216,7 +217,7 @@ def test_rotations_are_those_of_the_simulation():
     ],
 )
 def test_factors_in_words(factor, words):
-    assert contract._factor(factor) == words
+    assert words_for._factor(factor) == words
 
 
 def test_what_follows_a_wrong_contract_is_not_tested(reference):
