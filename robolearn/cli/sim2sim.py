@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
     from robolearn.deploy.contract import read_contract
     from robolearn.deploy.onnx_file import PolicyFileError
     from robolearn.evaluate.sim2sim import suite as suites
+    from robolearn.evaluate.sim2sim.explain import explain
     from robolearn.evaluate.sim2sim.perturbations import PERTURBATIONS
     from robolearn.evaluate.sim2sim.report import Extras, provenance, write_report
     from robolearn.evaluate.sim2sim.simulators import REFERENCE, SIMULATORS, find
@@ -89,8 +90,11 @@ def run(args: argparse.Namespace) -> int:
     write_episodes(results, folder / "episodes.csv")
     hashes = {name: read_contract(path)[1] for name, path in policies.items()}
     origin = provenance(["robolearn", *sys.argv[1:]], hashes)
-    labels = {name: find(name).label for name in simulators}
-    write_report(folder / "report.html", summary, PERTURBATIONS, origin, Extras(labels=labels))
+    if suite.explained:
+        extras = explain(policies, [name for name in simulators if name not in absent], folder, print)
+    else:
+        extras = Extras(labels={name: find(name).label for name in simulators})
+    write_report(folder / "report.html", summary, PERTURBATIONS, origin, extras)
     print(f"\n{table(summary, PERTURBATIONS)}\nReport: {folder / 'report.html'}")
     if missed := verdict(summary.estimates, thresholds, REFERENCE):
         raise CommandError(f"{len(missed)} thresholds are not met", EXIT_FAILURE)

@@ -35,6 +35,11 @@ class Simulator:
     actuators: ActuatorConfig = field(default_factory=ActuatorConfig)
     package: str = ""
 
+    @property
+    def foreign(self) -> bool:
+        """Whether it is an engine of other make, with contacts of its own."""
+        return self.engine in ("pybullet", "drake")
+
 
 _TRAINED = PhysicsConfig()
 _FINE = replace(_TRAINED, timestep=0.001)

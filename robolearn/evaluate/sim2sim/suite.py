@@ -33,6 +33,7 @@ class Suite:
         sparse: those in which they are, with the few quick values.
         seeds: number of seeds, from 0.
         episodes: episodes of each case, at once.
+        explained: with a film, and a diagnosis of each foreign engine.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Suite:
     sparse: tuple[str, ...]
     seeds: int
     episodes: int
+    explained: bool = False
 
 
 SUITES: Mapping[str, Suite] = {
@@ -61,6 +63,7 @@ SUITES: Mapping[str, Suite] = {
             sparse=("pybullet", "drake"),
             seeds=5,
             episodes=4,
+            explained=True,
         ),
     )
 }
