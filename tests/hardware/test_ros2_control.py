@@ -82,6 +82,7 @@ class Stub:
         node.create_timer(0.02, self._publish)
         self.executor = rclpy.executors.SingleThreadedExecutor(context=self.context)
         self.executor.add_node(node)
+        self.ended = threading.Event()
         self.thread = threading.Thread(target=self._spin, daemon=True)
         self.thread.start()
 
@@ -96,12 +97,13 @@ class Stub:
         self.batteries.publish(BatteryState(percentage=0.5, present=True))
 
     def _spin(self):
-        with contextlib.suppress(rclpy.executors.ExternalShutdownException):
-            self.executor.spin()
+        while not self.ended.is_set():
+            self.executor.spin_once(timeout_sec=0.1)
 
     def close(self):
+        self.ended.set()  # what the thread waits for must not be destroyed under it
+        self.thread.join()
         self.executor.shutdown()
-        self.thread.join(10)
         self.node.destroy_node()
         rclpy.try_shutdown(context=self.context)
 

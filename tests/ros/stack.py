@@ -167,7 +167,7 @@ class Watch:
         self._context = rclpy.context.Context()
         rclpy.init(context=self._context)
         self._node = rclpy.create_node("watch", namespace=namespace, context=self._context, use_global_arguments=False)
-        self.news = threading.Condition()
+        self.news, self._ended = threading.Condition(), threading.Event()
         self.cycles, self.commands = [], []
         many = qos.QoSProfile(depth=1000, reliability=qos.ReliabilityPolicy.RELIABLE)
         best = qos.QoSProfile(depth=1000, reliability=qos.ReliabilityPolicy.BEST_EFFORT)
@@ -179,8 +179,8 @@ class Watch:
         self._thread.start()
 
     def _spin(self):
-        with contextlib.suppress(rclpy.executors.ExternalShutdownException):
-            self._executor.spin()
+        while not self._ended.is_set():
+            self._executor.spin_once(timeout_sec=0.1)
 
     def _on_state(self, message):
         with self.news, contextlib.suppress(WireError):
@@ -202,7 +202,8 @@ class Watch:
         return self
 
     def __exit__(self, *error):
+        self._ended.set()  # what the thread waits for must not be destroyed under it
+        self._thread.join()
         self._executor.shutdown()
-        self._thread.join(5)
         self._node.destroy_node()
         self._context.try_shutdown()

@@ -1,6 +1,5 @@
 """The same run in one process and through ROS 2 in lock step: the same actions, to the last bit of what is compared."""
 
-import contextlib
 import threading
 
 import numpy as np
@@ -40,16 +39,18 @@ class Threaded:
         self.executor.add_node(self.node)
         self.node.trigger_configure()
         assert not self.node.failure
+        self.ended = threading.Event()
         self.thread = threading.Thread(target=self._spin, daemon=True)
         self.thread.start()
 
     def _spin(self):
-        with contextlib.suppress(rclpy.executors.ExternalShutdownException):
-            self.executor.spin()
+        while not self.ended.is_set():
+            self.executor.spin_once(timeout_sec=0.1)
 
     def close(self):
+        self.ended.set()  # what the thread waits for must not be destroyed under it
+        self.thread.join()
         self.executor.shutdown()
-        self.thread.join(5)
         self.node.close()
         self.context.try_shutdown()
 

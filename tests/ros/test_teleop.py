@@ -60,6 +60,7 @@ class Surroundings:
             self.serve()
         self.executor = rclpy.executors.SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
+        self.ended = threading.Event()
         self.thread = threading.Thread(target=self._spin, daemon=True)
         self.thread.start()
 
@@ -73,8 +74,8 @@ class Surroundings:
         return answer
 
     def _spin(self):
-        with contextlib.suppress(rclpy.executors.ExternalShutdownException):
-            self.executor.spin()
+        while not self.ended.is_set():
+            self.executor.spin_once(timeout_sec=0.1)
 
     def hold(self, *buttons, axes=(0.0, 0.0, 0.0, 0.0)):
         """Let the joystick send this from now on, 20 times a second."""
@@ -84,8 +85,9 @@ class Surroundings:
         return [getattr(command, "twist", command).linear.x for command in list(self.commands)]
 
     def close(self):
+        self.ended.set()  # what the thread waits for must not be destroyed under it
+        self.thread.join()
         self.executor.shutdown()
-        self.thread.join(10)
         self.node.destroy_node()
         rclpy.try_shutdown(context=self.context)
 

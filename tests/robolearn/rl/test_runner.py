@@ -80,7 +80,15 @@ def test_a_signal_ends_the_run_with_a_checkpoint(tmp_path, number):
     assert signal.getsignal(number) is before
 
 
-def test_a_second_signal_interrupts_at_once(tmp_path):
+@pytest.fixture
+def interruptible():
+    """Started in the background of a shell, a test process ignores SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_second_signal_interrupts_at_once(tmp_path, interruptible):
     runner = make_runner(TargetEnv(num_envs=8), tmp_path, runner={"iterations": 50, "checkpoint_every": 1})
 
     def interrupt(metrics):

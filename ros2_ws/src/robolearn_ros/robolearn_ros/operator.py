@@ -33,6 +33,7 @@ from robolearn_ros import qos
 COMMAND_HZ = 20.0
 TIMEOUT = 10.0
 _KNOCK = 0.5
+_SPIN = 0.1
 """s; finding the other nodes was measured to take up to 3 s."""
 
 
@@ -66,6 +67,7 @@ class Operator:
         self._namespace = full_namespace(namespace)
         self._velocity: tuple[float, float, float] | None = None
         self._news = threading.Condition()
+        self._ended = threading.Event()
         self._context = rclpy.context.Context()
         rclpy.init(context=self._context, domain_id=domain)
         self._node = rclpy.create_node(
@@ -210,8 +212,11 @@ class Operator:
         """Leave. The robot goes on as it is, without a velocity command."""
         if not self._context.ok():
             return
+        # The thread ends first: what it waits for must not be destroyed under it, that ends the process.
+        self._ended.set()
+        self._executor.wake()
+        self._thread.join()
         self._executor.shutdown()
-        self._thread.join()  # destroying the node under a running executor aborts the process
         self._node.destroy_node()
         self._context.try_shutdown()
 
@@ -287,4 +292,5 @@ class Operator:
 
     def _spin(self) -> None:
         with contextlib.suppress(rclpy.executors.ExternalShutdownException):
-            self._executor.spin()
+            while not self._ended.is_set():
+                self._executor.spin_once(timeout_sec=_SPIN)
