@@ -19,6 +19,7 @@ from robolearn.deploy.robot import load_robot_file
 from robolearn.evaluate.safety_check import ALLOWED, Outcome
 from robolearn.evaluate.safety_check_cases import CASES
 from robolearn.evaluate.safety_check_suite import Result
+from robolearn.evaluate.statistics import finite_only
 from robolearn.logging.curves import COLORS, MUTED, STYLE
 
 HEADER = ("case", "parameters", "reaction", "cases", "met", "observable after, s", "reaction, periods", "reasons")
@@ -128,7 +129,7 @@ def write_json(result: Result, folder: Path) -> None:
     """Write what is known so far as ``safety_check.json`` into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     data = {"met": not result.failures, **asdict(result), "rows": [asdict(row) for row in rows(result.outcomes)]}
-    (folder / "safety_check.json").write_text(json.dumps(_finite(data), indent=1) + "\n", encoding="utf-8")
+    (folder / "safety_check.json").write_text(json.dumps(finite_only(data), indent=1) + "\n", encoding="utf-8")
 
 
 def write(result: Result, folder: Path) -> None:
@@ -138,15 +139,6 @@ def write(result: Result, folder: Path) -> None:
     (folder / "safety_check.md").write_text(text, encoding="utf-8")
     if result.outcomes:
         _draw(result, folder / "safety_check.png")
-
-
-def _finite(value: object) -> object:
-    """Return the value with ``None`` for numbers that JSON does not know."""
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _draw(result: Result, path: Path) -> None:

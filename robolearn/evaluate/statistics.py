@@ -148,3 +148,12 @@ def bootstrap(
 def _check_confidence(confidence: float) -> None:
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
+
+
+def finite_only(value: object) -> object:
+    """Return a tree of dicts and lists with None for numbers that JSON does not know."""
+    if isinstance(value, dict):
+        return {key: finite_only(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite_only(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

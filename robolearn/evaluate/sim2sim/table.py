@@ -16,7 +16,7 @@ from robolearn.evaluate.sim2sim.measures import MEASURES
 from robolearn.evaluate.sim2sim.results import JOINT, NOMINAL, CaseResult
 from robolearn.evaluate.sim2sim.summary import Summary
 from robolearn.evaluate.sim2sim.verdict import headline
-from robolearn.evaluate.statistics import Interval
+from robolearn.evaluate.statistics import Interval, finite_only
 
 WIDTH = 120
 HEADER = ("simulator", "score (IQM)", "survived", "survived, disturbed", "retained", "cases failed")
@@ -100,7 +100,7 @@ def _cut(line: str) -> str:
 
 def write_json(summary: Summary, path: Path) -> None:
     """Write every estimate, interval, curve, comparison and criterion; unknown limits are null."""
-    path.write_text(json.dumps(_finite(asdict(summary)), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(finite_only(asdict(summary)), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def write_estimates(summary: Summary, axes: Mapping[str, Axis], path: Path) -> None:
@@ -169,12 +169,3 @@ def write_episodes(results: Iterable[CaseResult], path: Path) -> None:
                 writer.writerow(
                     [*place, episode, "", *("" if math.isnan(value) else repr(float(value)) for value in values)]
                 )
-
-
-def _finite(value: object) -> object:
-    """Return the value with None for numbers that JSON does not know."""
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
