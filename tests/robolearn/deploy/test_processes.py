@@ -155,8 +155,10 @@ def test_one_that_does_not_end_is_killed_and_holds_nobody_up(stage):
 def test_stopping_twice_does_nothing(stage):
     running = stage.processes(stage.command("a"))
     running.start()
+    pid = running.pid("a")
     running.stop()
     running.stop()
+    assert not alive(pid)
 
 
 def test_when_one_cannot_be_started_the_others_are_stopped(stage):
