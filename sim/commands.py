@@ -21,7 +21,7 @@ class VelocityCommandConfig:
         vx, vy: ranges in m/s.
         yaw_rate: range in rad/s; with ``heading_gain`` it limits the yaw rate that the heading error asks for.
         heading_gain: 1/s; a heading is drawn and ``yaw_rate = gain * error``; 0 draws the yaw rate itself.
-        resample_s: seconds between draws.
+        resample_s: seconds between draws: shortest and longest; each time is drawn too.
         standing: share of draws that ask to stand still.
         deadband: planar commands below this speed (m/s) become zero.
     """
@@ -30,7 +30,7 @@ class VelocityCommandConfig:
     vy: Range = (-1.0, 1.0)
     yaw_rate: Range = (-2.0, 2.0)
     heading_gain: float = 0.0
-    resample_s: float = 10.0
+    resample_s: Range = (10.0, 10.0)
     standing: float = 0.05
     deadband: float = 0.2
 
@@ -39,8 +39,10 @@ class VelocityCommandConfig:
             low, high = getattr(self, name)
             if low > high:
                 raise ValueError(f"{name} must be an ordered pair, got [{low}, {high}]")
-        if self.resample_s <= 0 or not 0 <= self.standing <= 1:
-            raise ValueError("resample_s must be > 0 and standing between 0 and 1")
+        if not 0 < self.resample_s[0] <= self.resample_s[1]:
+            raise ValueError(f"resample_s must be an ordered pair above 0, got {list(self.resample_s)}")
+        if not 0 <= self.standing <= 1:
+            raise ValueError(f"standing must be between 0 and 1, got {self.standing}")
 
 
 class VelocityCommand:
@@ -52,7 +54,7 @@ class VelocityCommand:
     def __init__(self, config: VelocityCommandConfig, state: RobotState, generator: torch.Generator) -> None:
         self.config, self._state, self._generator = config, state, generator
         n, device = state.num_envs, state.device
-        self._steps = max(1, round(config.resample_s / state.step_dt))
+        self._shortest, self._longest = (max(1, round(seconds / state.step_dt)) for seconds in config.resample_s)
         self._left = torch.zeros(n, dtype=torch.int64, device=device)
         self._heading = torch.zeros(n, device=device)
         self._standing = torch.zeros(n, dtype=torch.bool, device=device)
@@ -76,7 +78,9 @@ class VelocityCommand:
         command[self._standing[ids]] = 0
         self._heading[ids] = (2 * torch.rand(m, generator=self._generator, device=ids.device) - 1) * torch.pi
         self._state.command[ids] = command
-        self._left[ids] = self._steps
+        self._left[ids] = torch.randint(
+            self._shortest, self._longest + 1, (m,), generator=self._generator, device=ids.device
+        )
         if self.fixed is not None:
             self._state.command[ids] = self.fixed[ids]
 

@@ -301,7 +301,8 @@ def summarise(traces: list[Trace]) -> dict[str, Interval]:
 def quiet(config: ExperimentConfig) -> ExperimentConfig:
     """Return the experiment as it is evaluated: as in training, but nothing pushes and each episode has one command."""
     task = config.task
-    commands = dataclasses.replace(task.commands, resample_s=2 * task.episode_s)
+    never = 2 * task.episode_s
+    commands = dataclasses.replace(task.commands, resample_s=(never, never))
     disturbances = dataclasses.replace(task.disturbances, push=None, force=None)
     return dataclasses.replace(config, task=dataclasses.replace(task, commands=commands, disturbances=disturbances))
 

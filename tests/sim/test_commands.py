@@ -72,7 +72,7 @@ def test_heading_is_followed_with_the_right_sign_and_limit():
 
 
 def test_commands_change_after_the_resampling_period_and_not_before():
-    command, state = commands(50, resample_s=0.1)  # 5 steps
+    command, state = commands(50, resample_s=[0.1, 0.1])  # 5 steps
     command.sample(everyone(50))
     first = state.command.clone()
     changed = []
@@ -83,8 +83,21 @@ def test_commands_change_after_the_resampling_period_and_not_before():
     assert changed == [False] * 4 + [True] + [False] * 4 + [True]
 
 
+def test_the_time_between_draws_is_drawn_too():
+    command, state = commands(4000, resample_s=[0.04, 0.1])  # 2 to 5 steps
+    command.sample(everyone(4000))
+    seen = torch.zeros(4000, dtype=torch.int64)
+    first = state.command.clone()
+    for k in range(1, 6):
+        command.update()
+        moved = (state.command != first).any(1) & (seen == 0)
+        seen[moved] = k
+    assert seen.bincount(minlength=6)[2:].tolist() == pytest.approx([1000] * 4, abs=100)
+    assert seen.amin() == 2
+
+
 def test_periods_count_from_each_environment_s_own_draw():
-    command, state = commands(2, resample_s=0.1)
+    command, state = commands(2, resample_s=[0.1, 0.1])
     command.sample(everyone(2))
     command.update()
     command.update()
@@ -101,7 +114,7 @@ def test_periods_count_from_each_environment_s_own_draw():
 
 
 def test_fixed_commands_hold_until_released():
-    command, state = commands(3, heading_gain=1.0, resample_s=0.02)
+    command, state = commands(3, heading_gain=1.0, resample_s=[0.02, 0.02])
     wish = torch.tensor([0.5, 0.0, -0.2])
     command.fix(wish)
     wish[0] = 9.0  # the caller's tensor stays the caller's
@@ -117,11 +130,11 @@ def test_fixed_commands_hold_until_released():
 
 
 def test_state_continues_exactly():
-    first, state = commands(20, resample_s=0.1, heading_gain=0.5, standing=0.2)
+    first, state = commands(20, resample_s=[0.04, 0.1], heading_gain=0.5, standing=0.2)
     first.sample(everyone(20))
     first.update()
     saved = {name: value.clone() for name, value in first.state_dict().items()}
-    second, other = commands(20, resample_s=0.1, heading_gain=0.5, standing=0.2)
+    second, other = commands(20, resample_s=[0.04, 0.1], heading_gain=0.5, standing=0.2)
     second.load_state_dict(saved)
     other.command[:] = state.command
     second._generator.set_state(first._generator.get_state())
@@ -135,7 +148,8 @@ def test_state_continues_exactly():
     ("entries", "message"),
     [
         ({"vx": [1.0, -1.0]}, "vx must be an ordered pair"),
-        ({"resample_s": 0}, "resample_s must be > 0"),
+        ({"resample_s": [0.0, 1.0]}, "resample_s must be an ordered pair above 0"),
+        ({"resample_s": [2.0, 1.0]}, "resample_s must be an ordered pair above 0"),
         ({"standing": 1.5}, "between 0 and 1"),
         ({"vx": 1.0}, "vx: expected a list"),
         ({"yawrate": [0, 1]}, "Did you mean 'yaw_rate'"),

@@ -191,7 +191,7 @@ def test_rewards_use_the_state_reached_and_the_command_that_held(make_env):
     env = make_env(
         {
             "rewards": dict.fromkeys(("placeholder",)) | {"track_linear_velocity": {"weight": 1.0, "sigma": 0.25}},
-            "commands": {"resample_s": 0.02, "standing": 0.0},
+            "commands": {"resample_s": [0.02, 0.02], "standing": 0.0},
         },
         command=None,
     )

@@ -13,7 +13,7 @@ EVERYTHING = {
     "actions": {"delay": [0, 3]},
     "sensors": {"delay": [0, 4]},
     "observations": {"policy": {"history": 3, "terms": {"joint_position": {"bias": 0.02}}}},
-    "commands": {"resample_s": 0.3},
+    "commands": {"resample_s": [0.3, 0.3]},
     "disturbances": {"push": {"interval_s": 0.3}, "force": {"interval_s": 0.2, "duration_s": 0.06}},
 }
 
