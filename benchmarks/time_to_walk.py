@@ -1,7 +1,7 @@
 """How long training takes until the robot walks: wall time and environment steps, for several seeds.
 
 It walks when the mean of both tracking terms (linear velocity and yaw rate, each at most 1) over the last 10 iterations
-is at least 0.8. The experiment is trained as ``robolearn train`` does it, without writing files.
+is at least 0.8. The task is trained as ``robolearn train`` does it, without writing files.
 """
 
 from __future__ import annotations
@@ -87,21 +87,22 @@ def train(config: ExperimentConfig, threshold: float, show: bool) -> dict[str, A
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark."""
     options = parser(__doc__)
-    options.add_argument("--experiment", default="a1_velocity_flat")
+    options.add_argument("--task", default="velocity_flat")
+    options.add_argument("--robot", default="a1")
     options.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     options.add_argument("--threshold", type=float, default=0.8)
-    options.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="entries of the experiment to change")
+    options.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="entries of its experiment to change")
     args = parse(options, arguments)
     overrides = list(args.overrides)
     if args.quick:
         args.seeds, args.threshold = args.seeds[:1], 0.0
         overrides += ["env.num_envs=16", "runner.iterations=11", "runner.steps_per_env=2"]
     torch.set_num_threads(args.threads)
-    base = compose(args.experiment, overrides=overrides)
+    base = compose(args.task, args.robot, overrides)
     base = dataclasses.replace(base, env=dataclasses.replace(base.env, threads=args.threads))
     report = Report(
         "time_to_walk",
-        {"experiment": args.experiment, "overrides": " ".join(overrides) or "none", "seeds": args.seeds,
+        {"task": args.task, "robot": args.robot, "overrides": " ".join(overrides) or "none", "seeds": args.seeds,
          "threshold": args.threshold, "threads": args.threads},
         "steps/s",
     )  # fmt: skip
