@@ -209,7 +209,7 @@ class Controller:
 
     def _enter(self, mode: Mode) -> None:
         if mode is Mode.STAND:
-            self._ramp = None  # begins at the joints as they are at the next tick
+            self._ramp = self._stand_from_policy() if self.mode is Mode.POLICY else None
         if mode is Mode.POLICY:
             self._blend_start = self._sent.position
             self._blend_time = 0.0
@@ -223,7 +223,7 @@ class Controller:
         robot, dt = self._robot, self.monitor.clock.dt
         if self.mode is Mode.STAND:
             if self._ramp is None:
-                self._ramp = self._begin_stand()
+                self._ramp = self._stand_from_limp()
             self._wanted = self._ramp.step(dt)
             if self._ramp.done:
                 self._trigger(Internal.RAMP_DONE)
@@ -236,10 +236,12 @@ class Controller:
         else:
             self._wanted = self._brake()
 
-    def _begin_stand(self) -> StandRamp:
-        """Start at the measured joints, limp; from the policy, at its last command, which holds the robot up."""
-        if self._sent.kp.any():
-            return StandRamp(self._robot, self._sent.position, self._wanted.kp, self._wanted.kd)
+    def _stand_from_policy(self) -> StandRamp:
+        """Start at the policy's last command, which holds the robot up."""
+        return StandRamp(self._robot, self._sent.position, self._wanted.kp, self._wanted.kd)
+
+    def _stand_from_limp(self) -> StandRamp:
+        """Start at the measured joints, limp: also when no tick lies between a stop and the way back."""
         start = self._measured()
         self._limiter.restart(start)
         zero = np.zeros(len(start))

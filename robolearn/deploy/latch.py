@@ -86,6 +86,9 @@ class Latch:
                 return f"latch file {self.path}: set, but the controller was not started with latched=True"
             self._known = False
             return ""
+        if self._known is None and self.is_set():  # latched before the start: what the file says of it is kept
+            self._known = True
+            return ""
         try:
             if latched:
                 self.set(reason)

@@ -206,15 +206,24 @@ class Monitor:
                 self._judge(Reason.FALL, angle > safety.fall.limit, angle, safety.fall.limit)
             rate = math.hypot(*state.angular_velocity.tolist())
             self._judge(Reason.ANGULAR_RATE, rate > safety.angular_rate.limit, rate, safety.angular_rate.limit)
-        hottest = float(state.temperature.max()) if state.temperature.size else math.nan
-        hot, empty = safety.temperature, safety.battery
-        for reason, value, critical, low in (
-            (Reason.TEMPERATURE, hottest, hottest > hot.trip, not hottest <= hot.warn),
-            (Reason.BATTERY, state.battery, state.battery < empty.trip, not state.battery >= empty.warn),
+        self._judge_supply(state)
+
+    def _judge_supply(self, state: RobotState) -> None:
+        """Judge motors' heat and battery. What is not reported, or cannot be true, warns: the robot shall not start."""
+        hot, empty = self._robot.safety.temperature, self._robot.safety.battery
+        unknown = np.isnan(state.temperature)
+        hottest = float(np.fmax.reduce(state.temperature)) if state.temperature.size else math.nan
+        silent = "not reported" if math.isnan(hottest) else ""
+        if unknown.any() and not silent:  # one sensor that fails must not hide the others
+            silent = f"not reported by {self._robot.joints[int(unknown.argmax())]}, else"
+        charge = state.battery
+        odd = "not reported" if math.isnan(charge) else "no share from 0 to 1" if charge > 1.0 else ""
+        for reason, value, critical, weak, where in (
+            (Reason.TEMPERATURE, hottest, hottest > hot.trip, bool(silent) or hottest > hot.warn, silent),
+            (Reason.BATTERY, charge, charge < empty.trip, bool(odd) or charge < empty.warn, odd),
         ):
             entry = self._checks[reason].entry
-            limit = entry.trip if critical else entry.warn
-            self._judge(reason, critical, value, limit, where="not reported" if math.isnan(value) else "", warn=low)
+            self._judge(reason, critical, value, entry.trip if critical else entry.warn, where=where, warn=weak)
 
     def _judge_joints(self, state: RobotState, sent: JointCommand) -> None:
         robot, safety = self._robot, self._robot.safety

@@ -97,7 +97,7 @@ class Readings:
             tolerance: how far the quaternion's norm may be from 1.
         """
         self.arrived = state is not None
-        self.problem = "" if state is None else self._invalid(state)
+        self.problem = "" if state is None else invalid_state(state, self._joints)
         if state is None or self.problem:
             return
         repeated = state.sequence == self._sequence
@@ -170,22 +170,6 @@ class Readings:
         worst = int(ages.argmax())
         return float(ages[worst]), worst
 
-    def _invalid(self, state: RobotState) -> str:
-        joints = (self._joints,)
-        for name, shape in (
-            ("position", joints), ("velocity", joints), ("torque", joints),
-            ("orientation", (4,)), ("angular_velocity", (3,)),
-        ):  # fmt: skip
-            if problem := invalid(getattr(state, name), shape):
-                return f"{name} {problem}"
-        if not isinstance(state.temperature, np.ndarray) or state.temperature.shape not in (joints, (0,)):
-            return f"temperature must be of shape {joints} or empty"
-        if not isinstance(state.sequence, int | np.integer):
-            return "sequence is no whole number"
-        if not isinstance(state.stamp, float | int) or not math.isfinite(state.stamp):
-            return "stamp is not finite"
-        return ""
-
 
 def _disagreement(before: RobotState, after: RobotState, elapsed: float) -> float:
     """Return how far the turn between two readings is from their mean angular rate, in rad/s, in the base frame."""
@@ -208,3 +192,21 @@ def invalid(value: Any, shape: tuple[int, ...]) -> str:
     if value.shape != shape:
         return f"has shape {value.shape}, expected {shape}"
     return "" if np.isfinite(value).all() else "is not finite"
+
+
+def invalid_state(state: RobotState, count: int) -> str:
+    """Return why a reading of ``count`` joints cannot be used; empty when nothing is wrong."""
+    joints = (count,)
+    for name, shape in (
+        ("position", joints), ("velocity", joints), ("torque", joints),
+        ("orientation", (4,)), ("angular_velocity", (3,)),
+    ):  # fmt: skip
+        if problem := invalid(getattr(state, name), shape):
+            return f"{name} {problem}"
+    if not isinstance(state.temperature, np.ndarray) or state.temperature.shape not in (joints, (0,)):
+        return f"temperature must be of shape {joints} or empty"
+    if not isinstance(state.sequence, int | np.integer):
+        return "sequence is no whole number"
+    if not isinstance(state.stamp, float | int) or not math.isfinite(state.stamp):
+        return "stamp is not finite"
+    return ""

@@ -15,6 +15,7 @@ from robolearn.deploy.controller import Controller, ControlOutput
 from robolearn.deploy.inputs import AnyFloat, Inputs, PolicyResult, PolicySetup
 from robolearn.deploy.modes import Mode
 from robolearn.deploy.policy import OnnxPolicy
+from robolearn.deploy.readings import invalid_state
 from robolearn.deploy.robot import RobotFile
 from robolearn.deploy.types import JointCommand, RobotState
 
@@ -135,6 +136,7 @@ class ControlLoop:
         """
         self._driver, self._policy = driver, policy
         self.controller = Controller(robot, None if policy is None else policy.setup, latched)
+        self._joints = len(robot.joints)
         self._every = round(robot.policy_dt * robot.control_hz)
         self._since_output = 0
         self._walking = False
@@ -149,7 +151,7 @@ class ControlLoop:
         return Tick(state, result, output, self._driver.write_command(output.command))
 
     def _evaluate(self, state: RobotState | None, now: float) -> PolicyResult | None:
-        """Return a new output when one is due. A robot that does not answer gets none: the monitor sees it missing."""
+        """Return a new output when one is due. Without a usable reading there is none: the monitor sees it missing."""
         walking = self.controller.mode is Mode.POLICY
         begins, self._walking = walking and not self._walking, walking
         if self._policy is None or not walking:
@@ -159,7 +161,8 @@ class ControlLoop:
             self._since_output = self._every
         else:
             self._since_output += 1
-        if state is None or self._since_output < self._every:
+        due = self._since_output >= self._every
+        if state is None or not due or invalid_state(state, self._joints):  # a memory would keep what it is fed
             return self._policy.late(now)
         self._since_output = 0
         return self._policy.evaluate(state, self._command, now)

@@ -106,6 +106,18 @@ def test_stand_needs_arm_and_arm_ends_with_every_change():
     assert rig.ask(Request.STAND) == (False, "stand refused: not armed")
 
 
+def test_a_stop_and_the_way_back_between_two_ticks_do_not_use_the_old_set_point():
+    rig = Rig().to(R)
+    rig.position = POSE + 0.15  # somebody leans on the robot
+    rig.tick()
+    for request in (Request.STOP, Request.RESET, Request.ARM, Request.STAND):
+        assert rig.ask(request).accepted
+    measured = rig.position.copy()
+    command = rig.tick().command
+    assert np.abs(command.position - measured).max() < 1e-3
+    assert command.kp == pytest.approx(np.full(J, 50.0 * DT))  # gains grow from zero within 1 s
+
+
 def test_nothing_starts_without_a_running_loop_but_stops_are_heard():
     controller = Controller(make_robot(), make_policy())
     assert controller.request(Request.ARM, 0.0).reason == "arm refused: the control loop is not running"

@@ -88,6 +88,15 @@ def test_follow_reports_and_tries_again(tmp_path, monkeypatch):
     assert latch.is_set()
 
 
+def test_a_restart_keeps_what_the_file_says_about_the_stop(tmp_path):
+    Latch(tmp_path / "estop").set("operator: estop")
+    latch = Latch(tmp_path / "estop")
+    assert latch.follow(Mode.ESTOP, "latched before the start") == ""
+    assert latch.reason() == "operator: estop"
+    assert latch.follow(Mode.IDLE, "") == ""
+    assert not latch.is_set()
+
+
 def test_a_controller_that_was_not_told_does_not_clear_the_latch(tmp_path):
     Latch(tmp_path / "estop").set("before")
     latch = Latch(tmp_path / "estop")

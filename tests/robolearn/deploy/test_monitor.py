@@ -456,6 +456,23 @@ def test_a_silent_sensor_refuses_the_start_but_stops_nothing(changes):
     assert "not reported" in answer.reason
 
 
+def test_a_sensor_that_fails_does_not_hide_a_motor_that_is_hot():
+    rig = Rig(only(Reason.TEMPERATURE)).to(Mode.READY)
+    rig.run(9, state={"temperature": np.array([NAN, 95.0])})
+    assert rig.mode is Mode.DAMPING
+    assert rig.reasons() == [Reason.TEMPERATURE] * 2  # a warning, and the trip after its debounce
+    assert "left" in rig.events[0].message
+
+
+def test_a_battery_in_per_cent_refuses_the_start():
+    """5 % as 5.0 would else pass for full."""
+    rig = Rig(only(Reason.BATTERY)).to(Mode.READY)
+    rig.run(9, state={"battery": 5.0})
+    assert rig.mode is Mode.READY
+    assert "no share from 0 to 1" in rig.events[0].message
+    assert not rig.ask(Request.START_POLICY).accepted
+
+
 def test_a_policy_that_gets_up_may_lie_on_its_side():
     rig = Rig(policy=make_policy(may_fall=True)).to(Mode.POLICY)
     rig.run(9, state={"orientation": np.array([0.0, 1.0, 0.0, 0.0]), "angular_velocity": np.full(3, 9.0)})

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from robolearn.config import ConfigError
 from robolearn.deploy.modes import Mode, Request
 from robolearn.deploy.policy import OnnxPolicy
 from robolearn.deploy.robot import load_robot_file
-from robolearn.deploy.runner import PolicyRunner
+from robolearn.deploy.runner import ControlLoop, PolicyRunner
 from robolearn.evaluate.deployed import DeployedRobot, calm
 
 RELEASED = Path(__file__).parents[3] / "policies" / "a1_velocity_flat" / "policy.onnx"
@@ -48,6 +49,39 @@ def test_the_policy_runs_at_its_own_rate_and_starts_afresh(policy_file):
     world.ask(Request.START_POLICY)
     results = [tick.result for tick in world.run(9 * world.robot.control_dt)]
     assert [result is not None for result in results] == [True, False, False, False] * 2 + [True]
+
+
+class Recording:
+    """A policy that notes what it is fed, in place of one that remembers it."""
+
+    def __init__(self, setup):
+        self.setup = setup
+        self.seen = []
+
+    def reset(self):
+        self.seen.clear()
+
+    def evaluate(self, state, command, now):
+        self.seen.append(state)
+
+    def late(self, now):
+        return None
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_reading_that_cannot_be_used_never_reaches_the_policy(policy_file, bad):
+    """A clip in the policy's pipeline would turn infinity into an ordinary number, and a memory would keep it."""
+    world = DeployedRobot(OnnxPolicy(policy_file))
+    world.stand()
+    state = world.run(world.robot.control_dt)[-1].state
+    policy = Recording(world.loop.controller._policy)
+    loop = ControlLoop(SimpleNamespace(), world.robot, policy)
+    loop.controller.mode = Mode.POLICY
+    broken = replace(state, velocity=np.full(12, bad))
+    given = [state, broken, broken, broken, broken, state, state]
+    for reading in given:
+        loop._evaluate(reading, 0.0)
+    assert [id(seen) for seen in policy.seen] == [id(given[0]), id(given[5])]  # as soon as there is a good one again
 
 
 def test_joints_are_matched_by_name(policy_file):
