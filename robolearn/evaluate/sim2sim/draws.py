@@ -11,6 +11,6 @@ def stream(seed: int, episode: int, purpose: str) -> np.random.Generator:
     """Return the random numbers of one purpose (``script``, ``push``, ...) in one episode of a seed.
 
     Streams are independent of each other. So what one purpose draws changes neither with what others draw nor with the
-    number of episodes, and runs that share seed and episode are paired.
+    number of episodes, and runs that share seed and episode (an experiment) are paired.
     """
     return np.random.default_rng((seed, episode, zlib.crc32(purpose.encode())))

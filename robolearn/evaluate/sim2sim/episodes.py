@@ -1,9 +1,9 @@
-"""Runs one case: so many robots through an episode each, recorded and measured."""
+"""Runs one case: a robot for each experiment, through an episode each, recorded and measured."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from robolearn.evaluate.sim2sim import scripts
 from robolearn.evaluate.sim2sim.draws import stream
 from robolearn.evaluate.sim2sim.measures import Trace, measure
 from robolearn.evaluate.sim2sim.perturbations import Unsupported, apply, prepare, refusal, strengths
-from robolearn.evaluate.sim2sim.results import Case, CaseResult
+from robolearn.evaluate.sim2sim.results import Case, CaseResult, Experiment
 from robolearn.evaluate.sim2sim.simulators import Simulator, find
 from robolearn.evaluate.sim2sim.world import World, make_world
 from sim.environment import TaskEnv
@@ -69,7 +69,7 @@ def run_case(case: Case, policy: Path, robot: Robot | None = None, seconds: floa
     """
     began = time.perf_counter()
     find(case.simulator)
-    strengths(case.perturbation, case.value, case.seed, case.episodes)
+    strengths(case.perturbation, case.value, case.experiments)
     try:
         measures, error, kind = measure(record(case, policy, robot, seconds).trace), "", ""
     except PolicyFileError:
@@ -92,24 +92,24 @@ def record(
 
     Args:
         case, policy, robot, seconds: as for ``run_case``.
-        fixed: follow the fixed script, the same in every episode, instead of drawn ones.
+        fixed: follow the fixed script, the same in every experiment, instead of drawn ones.
 
     Raises:
         ConfigError: the case cannot be run in its simulator.
         PolicyFileError: the policy cannot be used.
     """
-    values = strengths(case.perturbation, case.value, case.seed, case.episodes)
+    values = strengths(case.perturbation, case.value, case.experiments)
     simulator = find(case.simulator)
     world = _build(case, policy, robot, simulator, values)
     try:
         dt = world.env.step_dt
         if fixed:
-            script = scripts.fixed(world.contract.command, case.episodes, seconds, dt)
+            script = scripts.fixed(world.contract.command, world.num_envs, seconds, dt)
         else:
-            script = scripts.draw(world.contract.command, case.seed, case.episodes, seconds, dt)
+            script = scripts.draw(world.contract.command, case.experiments, seconds, dt)
         world.reset()
-        place(world.env, case.seed)
-        stage = apply(values, world.env, simulator, case.seed, len(script))
+        place(world.env, case.experiments)
+        stage = apply(values, world.env, simulator, case.experiments, len(script))
         return run(world, script, stage.before_step, stage.measured)
     finally:
         world.close()
@@ -120,7 +120,7 @@ def _build(
 ) -> World:
     try:
         return make_world(
-            policy, case.simulator, case.episodes, robot, case.seed, lambda task: prepare(task, values, simulator)
+            policy, case.simulator, len(case.experiments), robot, lambda task: prepare(task, values, simulator)
         )
     except KeyError as error:
         if not values:
@@ -128,11 +128,11 @@ def _build(
         raise refusal(values, simulator, error) from error
 
 
-def place(env: TaskEnv, seed: int) -> None:
-    """Move every robot, just reset, by a small offset drawn from seed and episode; none begins in the ground."""
+def place(env: TaskEnv, experiments: Sequence[Experiment]) -> None:
+    """Move every robot, just reset, by a small offset drawn for its experiment (N,); none begins in the ground."""
     ids = torch.arange(env.num_envs, device=env.device)
     joints = len(env.robot.joints)
-    drawn = np.stack([stream(seed, episode, "start").uniform(-1, 1, joints + 3) for episode in range(env.num_envs)])
+    drawn = np.stack([stream(*experiment, "start").uniform(-1, 1, joints + 3) for experiment in experiments])
     offset = torch.from_numpy(drawn).to(env.device, env.engine.dtype)
     qpos, qvel = env.engine.field("qpos"), env.engine.field("qvel")
     qpos[:, env.state.joint_q] += START_JOINTS * offset[:, :joints]

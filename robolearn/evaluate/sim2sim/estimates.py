@@ -14,14 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robolearn.evaluate.sim2sim.measures import MEASURES, SCORE, scores
-from robolearn.evaluate.sim2sim.results import JOINT, NOMINAL, CaseResult
+from robolearn.evaluate.sim2sim.results import JOINT, NOMINAL, Case, CaseResult, Experiment
 from robolearn.evaluate.statistics import Interval, bootstrap, interquartile_mean, wilson
 
 Array = NDArray[np.float64]
 Condition = tuple[str, float]
 """A perturbation and its value."""
-Experiment = tuple[int, int]
-"""A seed and an episode of it."""
 HEADLINE: tuple[Condition, ...] = ((NOMINAL, 0.0), (JOINT, 0.0))
 """The conditions that every simulator runs: what the overall figures are taken over."""
 SURVIVAL = "survival"
@@ -41,18 +39,18 @@ class Runs:
         """Sort results.
 
         Raises:
-            ValueError: one case with two numbers of episodes: results of two suites.
+            ValueError: an experiment in two cases of one condition: results of two suites.
         """
-        found: dict[tuple[str, str], dict[Condition, dict[int, CaseResult]]] = {}
+        found: dict[tuple[str, str], dict[Condition, dict[Case, CaseResult]]] = {}
         for result in results:
             case = result.case
-            seeds = found.setdefault((case.policy, case.simulator), {}).setdefault((case.perturbation, case.value), {})
-            if case.seed in seeds and seeds[case.seed].case != case:
-                other = seeds[case.seed].case.episodes
-                raise ValueError(f"{case} was also run with {other} episodes: results of two suites do not mix")
-            seeds[case.seed] = result
+            cases = found.setdefault((case.policy, case.simulator), {}).setdefault((case.perturbation, case.value), {})
+            for other in cases:
+                if other != case and not set(case.experiments).isdisjoint(other.experiments):
+                    raise ValueError(f"{case} and {other} share experiments: results of two suites do not mix")
+            cases[case] = result
         self._found = found
-        self.results = [r for group in found.values() for seeds in group.values() for r in seeds.values()]
+        self.results = [r for group in found.values() for cases in group.values() for r in cases.values()]
         self.policies = tuple(dict.fromkeys(policy for policy, _ in found))
         self.simulators = tuple(dict.fromkeys(simulator for _, simulator in found))
 
@@ -61,10 +59,10 @@ class Runs:
         return tuple(sorted(self._found.get((policy, simulator), {})))
 
     def cases(self, policy: str, simulator: str, condition: Condition | None = None) -> list[CaseResult]:
-        """Return the results of a policy in a simulator, of one condition or of all, by seed."""
+        """Return the results of a policy in a simulator, of one condition or of all, by experiment."""
         group = self._found.get((policy, simulator), {})
         chosen = group.values() if condition is None else [group.get(condition, {})]
-        return [seeds[seed] for seeds in chosen for seed in sorted(seeds)]
+        return [cases[case] for cases in chosen for case in sorted(cases)]
 
     def values(self, policy: str, simulator: str, condition: Condition, measure: str) -> dict[Experiment, float]:
         """Return a measure of every experiment of the cases that did not fail.
@@ -84,7 +82,7 @@ class Runs:
             values = result.measures[measure]
             if measure in (SCORE, SURVIVAL):
                 values = np.nan_to_num(values, nan=0.0)
-            found |= {(result.case.seed, i): float(value) for i, value in enumerate(values)}
+            found |= dict(zip(result.case.experiments, values.tolist(), strict=True))
         return found
 
     def table(
@@ -166,7 +164,7 @@ def estimate(runs: Runs, policy: str, simulator: str, reference: str) -> Estimat
     return Estimate(
         policy=policy,
         simulator=simulator,
-        episodes=sum(result.case.episodes for result in cases if not result.error),
+        episodes=sum(len(result.case.experiments) for result in cases if not result.error),
         failed=tuple(_describe(result) for result in cases if result.error and not is_unsupported(result)),
         unsupported=tuple(_describe(result) for result in cases if is_unsupported(result)),
         survival={c[0]: share for c in conditions if (share := runs.survived(policy, simulator, c)) is not None},
@@ -227,7 +225,9 @@ def is_unsupported(result: CaseResult) -> bool:
 
 def _describe(result: CaseResult) -> str:
     case = result.case
-    return f"{case.perturbation} {case.value:g}, seed {case.seed}: {result.error}"
+    seeds = sorted({seed for seed, _ in case.experiments})
+    which = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
+    return f"{case.perturbation} {case.value:g}, {which}: {result.error}"
 
 
 def _means(values: Mapping[str, Array]) -> dict[str, Interval]:

@@ -51,7 +51,7 @@ def film_side_by_side(
 
 def _film(policy: Path, simulator: str, robot: Robot | None, seconds: float) -> Film:
     """Where the robot fell, the last row is shown until the end: all films have the same length."""
-    case = Case(policy.stem, simulator, NOMINAL, 0.0, seed=0, episodes=1)
+    case = Case(policy.stem, simulator, NOMINAL, 0.0, experiments=((0, 0),))
     found = record(case, policy, robot, seconds, fixed=True)
     trace, rows = found.trace, found.qpos[:, 0].astype(float)
     velocity = np.concatenate([trace.velocity[:, 0, :2], trace.angular_velocity[:, 0, 2:3]], 1)

@@ -1,15 +1,15 @@
 """What is changed about a robot, its ground or its signals, one at a time or all at once.
 
 A perturbation is one function that writes the values of N episodes into a world: episodes are vectorised, each has its
-own value. Its docstring says exactly what is changed. Directions, times and noise are drawn from the seed and the
-episode, never from the value or the simulator: runs are paired along a curve and between simulators.
+own value. Its docstring says exactly what is changed. Directions, times and noise are drawn from the experiment, never
+from the value or the simulator: runs are paired along a curve and between simulators.
 """
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,7 +20,7 @@ from torch import Tensor
 from robolearn.config import ConfigError, unknown
 from robolearn.evaluate.sim2sim.draws import stream
 from robolearn.evaluate.sim2sim.late import LateActuators, LateSensing
-from robolearn.evaluate.sim2sim.results import JOINT, NOMINAL
+from robolearn.evaluate.sim2sim.results import JOINT, NOMINAL, Experiment
 from robolearn.evaluate.sim2sim.simulators import Simulator
 from robolearn.evaluate.sim2sim.stage import Signals, Stage, normal, product, quaternion, shift
 from sim.environment import TaskEnv
@@ -120,8 +120,8 @@ def find(name: str) -> Perturbation:
     return PERTURBATIONS[name]
 
 
-def strengths(name: str, value: float, seed: int, episodes: int) -> dict[str, Array]:
-    """Return what a case applies: perturbations by name, with a value for each episode, (N,).
+def strengths(name: str, value: float, experiments: Sequence[Experiment]) -> dict[str, Array]:
+    """Return what a case applies: perturbations by name, with a value for each experiment, (N,).
 
     ``none`` applies nothing. ``joint`` draws everything that takes part in it, uniformly and independently.
 
@@ -131,18 +131,16 @@ def strengths(name: str, value: float, seed: int, episodes: int) -> dict[str, Ar
     if name == NOMINAL:
         return {}
     if name == JOINT:
-        return {other: _draw(find(other), seed, episodes) for other, p in PERTURBATIONS.items() if p.joint}
+        return {other: _draw(find(other), experiments) for other, p in PERTURBATIONS.items() if p.joint}
     low, high = find(name).limits
     if not (low <= value <= high and math.isfinite(value)):
         raise ConfigError(f"perturbation {name!r}: value {value:g} is outside of [{low:g}, {high:g}]")
-    return {name: np.full(episodes, float(value))}
+    return {name: np.full(len(experiments), float(value))}
 
 
-def _draw(perturbation: Perturbation, seed: int, episodes: int) -> Array:
+def _draw(perturbation: Perturbation, experiments: Sequence[Experiment]) -> Array:
     assert perturbation.joint is not None
-    values = np.array(
-        [stream(seed, i, f"joint {perturbation.name}").uniform(*perturbation.joint) for i in range(episodes)]
-    )
+    values = np.array([stream(*one, f"joint {perturbation.name}").uniform(*perturbation.joint) for one in experiments])
     return np.round(values / TICK_MS) * TICK_MS if perturbation.unit == "ms" else values
 
 
@@ -161,21 +159,23 @@ def prepare(task: TaskConfig, values: Mapping[str, Array], simulator: Simulator)
     return replace(task, terrain=_stairs(float(values["steps"][0]))) if "steps" in values else task
 
 
-def apply(values: Mapping[str, Array], env: TaskEnv, simulator: Simulator, seed: int, steps: int) -> Stage:
+def apply(
+    values: Mapping[str, Array], env: TaskEnv, simulator: Simulator, experiments: Sequence[Experiment], steps: int
+) -> Stage:
     """Write what a case applies into an environment that was built with ``prepare`` and was just reset.
 
     Args:
         values: from ``strengths``.
         env: the environment.
         simulator: where it is.
-        seed: of the draws.
+        experiments: (N,) of which everything is drawn.
         steps: control steps in an episode.
 
     Raises:
         Unsupported: the simulator cannot apply one of them; names both.
         ConfigError: a value that is not possible in this simulator.
     """
-    stage = Stage(env, seed, steps)
+    stage = Stage(env, experiments, steps)
     for name, value in values.items():
         perturbation = find(name)
         try:

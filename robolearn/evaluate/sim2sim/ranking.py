@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from robolearn.evaluate.sim2sim.estimates import HEADLINE, Condition, Experiment, Runs
+from robolearn.evaluate.sim2sim.estimates import HEADLINE, Condition, Runs
 from robolearn.evaluate.sim2sim.measures import SCORE
+from robolearn.evaluate.sim2sim.results import Experiment
 from robolearn.evaluate.statistics import RESAMPLES, Interval, bootstrap
 
 Array = NDArray[np.float64]

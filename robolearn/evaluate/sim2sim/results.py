@@ -16,30 +16,30 @@ NOMINAL = "none"
 """Name of the perturbation that changes nothing."""
 JOINT = "joint"
 """Name of the perturbation that draws all others together."""
+Experiment = tuple[int, int]
+"""A seed and an episode of it: what fixes start, commands and draws."""
 
 
 @dataclass(frozen=True, order=True)
 class Case:
-    """One unit of work: E episodes at once, with the same perturbation.
+    """One unit of work: E experiments at once, an episode each, with the same perturbation.
 
-    Starts, commands and draws follow from everything but ``policy`` and ``simulator``: episode ``i`` of two cases that
-    differ only in these is the same experiment.
+    Starts, commands and draws follow from the experiment alone: it is the same in every case that holds it, whatever
+    else the case holds.
 
     Attributes:
         policy: name of the policy.
         simulator: name of the simulator.
         perturbation: name, ``none`` or ``joint``.
         value: its strength, in its unit; 0 for ``none`` and ``joint``.
-        seed: of all that is drawn.
-        episodes: E.
+        experiments: (E,) each with its own start, commands and draws.
     """
 
     policy: str
     simulator: str
     perturbation: str
     value: float
-    seed: int
-    episodes: int
+    experiments: tuple[Experiment, ...]
 
 
 @dataclass(frozen=True)
@@ -88,12 +88,14 @@ class CaseResult:
                 name: np.array([np.nan if value is None else value for value in values], float)
                 for name, values in content.pop("measures").items()
             }
-            result = cls(case=Case(**content.pop("case")), measures=measures, **content)
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+            case = content.pop("case")
+            experiments = tuple((seed, episode) for seed, episode in case.pop("experiments"))
+            result = cls(case=Case(**case, experiments=experiments), measures=measures, **content)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"not a result of the transfer benchmark: {error}") from error
         for name, values in result.measures.items():
-            if values.shape != (result.case.episodes,):
-                raise ValueError(f"measure {name!r} has {values.size} values for {result.case.episodes} episodes")
+            if values.shape != (len(experiments),):
+                raise ValueError(f"measure {name!r} has {values.size} values for {len(experiments)} experiments")
         return result
 
 

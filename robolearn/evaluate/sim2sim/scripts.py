@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from robolearn.config import ConfigError
 from robolearn.deploy.contract import CommandEntry
 from robolearn.evaluate.sim2sim.draws import stream
+from robolearn.evaluate.sim2sim.results import Experiment
 
 Array = NDArray[np.float64]
 COMMANDS = ("vx", "vy", "yaw_rate")
@@ -30,13 +31,12 @@ FIXED = ((0.6, 0, 0), (0, 0.6, 0), (0, 0, 0.6), (0.6, 0.3, -0.5))
 """Shares of the range's ends in the fixed script; below 0 of the lower end."""
 
 
-def draw(command: Sequence[CommandEntry], seed: int, episodes: int, seconds: float, dt: float) -> Array:
-    """Return the scripts of episodes 0, 1, ... of a seed, (T, N, 3), one row per control step of ``dt`` s.
+def draw(command: Sequence[CommandEntry], experiments: Sequence[Experiment], seconds: float, dt: float) -> Array:
+    """Return the scripts of N experiments, (T, N, 3), one row per control step of ``dt`` s.
 
     Args:
         command: what the policy can be asked for, from its contract; every value stays within its range.
-        seed: of the draw.
-        episodes: N.
+        experiments: (N,) which.
         seconds: length of an episode.
         dt: control period, s.
 
@@ -44,7 +44,7 @@ def draw(command: Sequence[CommandEntry], seed: int, episodes: int, seconds: flo
         ConfigError: the policy takes other commands than ``COMMANDS``.
     """
     low, high = _range(command)
-    return np.stack([_episode(low, high, seed, episode, seconds, dt) for episode in range(episodes)], 1)
+    return np.stack([_episode(low, high, experiment, seconds, dt) for experiment in experiments], 1)
 
 
 def fixed(command: Sequence[CommandEntry], episodes: int, seconds: float, dt: float) -> Array:
@@ -65,9 +65,9 @@ def _range(command: Sequence[CommandEntry]) -> tuple[Array, Array]:
     return np.array([entry.low for entry in command]), np.array([entry.high for entry in command])
 
 
-def _episode(low: Array, high: Array, seed: int, episode: int, seconds: float, dt: float) -> Array:
+def _episode(low: Array, high: Array, experiment: Experiment, seconds: float, dt: float) -> Array:
     """(T, 3): one drawn script."""
-    rng = stream(seed, episode, "script")
+    rng = stream(*experiment, "script")
     levels = []
     for movement in MOVEMENTS:
         share = rng.uniform(*(TOGETHER if all(movement) else ALONE), 3)

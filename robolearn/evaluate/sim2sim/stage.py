@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from robolearn.evaluate.sim2sim.draws import stream
+from robolearn.evaluate.sim2sim.results import Experiment
 from sim.environment import TaskEnv
 
 Signals = Mapping[str, Tensor]
@@ -21,24 +22,24 @@ class Stage:
 
     Attributes:
         env: the robots.
-        seed: of the draws.
+        experiments: (N,) of which everything is drawn.
         steps: T, control steps in an episode.
         forces: from the number of the step about to begin to a force on every base, (N, 3) N, world frame.
         filters: from raw signals to what the policies read instead, in this order.
     """
 
     env: TaskEnv
-    seed: int
+    experiments: Sequence[Experiment]
     steps: int
     forces: list[Callable[[int], Tensor]] = field(default_factory=list)
     filters: list[Callable[[Signals], Signals]] = field(default_factory=list)
 
     def streams(self, purpose: str) -> list[np.random.Generator]:
-        """Return the random numbers of each episode for a purpose."""
-        return [stream(self.seed, episode, purpose) for episode in range(self.env.num_envs)]
+        """Return the random numbers of each experiment for a purpose."""
+        return [stream(*experiment, purpose) for experiment in self.experiments]
 
     def draw(self, purpose: str, low: float, high: float) -> Tensor:
-        """Return one number for each episode from U(low, high), (N,) float64; each purpose has its own."""
+        """Return one number for each experiment from U(low, high), (N,) float64; each purpose has its own."""
         return torch.tensor([rng.uniform(low, high) for rng in self.streams(purpose)], dtype=torch.float64)
 
     def before_step(self, step: int) -> None:

@@ -32,7 +32,9 @@ class Suite:
         dense: simulators in which perturbations are applied one at a time, with every value.
         sparse: those in which they are, with the few quick values.
         seeds: number of seeds, from 0.
-        episodes: episodes of each case, at once.
+        episodes: episodes of each seed.
+        share: experiments of one case in an engine other than MuJoCo: it is slow, and may crash and take its case with
+            it. In MuJoCo, where twenty robots take little longer than one, a case holds all experiments.
         explained: with a film, and a diagnosis of each foreign engine.
     """
 
@@ -42,6 +44,7 @@ class Suite:
     sparse: tuple[str, ...]
     seeds: int
     episodes: int
+    share: int
     explained: bool = False
 
 
@@ -55,6 +58,7 @@ SUITES: Mapping[str, Suite] = {
             sparse=(REFERENCE,),
             seeds=3,
             episodes=2,
+            share=3,
         ),
         Suite(
             "full",
@@ -63,6 +67,7 @@ SUITES: Mapping[str, Suite] = {
             sparse=("pybullet", "drake"),
             seeds=5,
             episodes=4,
+            share=5,
             explained=True,
         ),
     )
@@ -103,27 +108,38 @@ def _short(path: Path, depth: int) -> str:
 
 
 def cases_of(suite: Suite, policies: Sequence[str], simulators: Sequence[str]) -> list[Case]:
-    """Return every case of a suite, seed by seed: whatever was done when it is interrupted covers all simulators.
+    """Return every case of a suite, in the order of reports.
 
     Args:
         suite: the suite.
         policies: names of the policies.
         simulators: those that can run here.
     """
+    everything = [(seed, episode) for seed in range(suite.seeds) for episode in range(suite.episodes)]
     found = []
-    for seed in range(suite.seeds):
-        for simulator in simulators:
-            conditions = [(NOMINAL, 0.0), (JOINT, 0.0)]
-            if simulator in (*suite.dense, *suite.sparse):
-                for name, perturbation in PERTURBATIONS.items():
-                    values = perturbation.full if simulator in suite.dense else perturbation.quick
-                    conditions += [(name, value) for value in values]
-            found += [
-                Case(policy, simulator, name, value, seed, suite.episodes)
-                for name, value in conditions
-                for policy in policies
-            ]
+    for simulator in simulators:
+        conditions = [(NOMINAL, 0.0), (JOINT, 0.0)]
+        if simulator in (*suite.dense, *suite.sparse):
+            for name, perturbation in PERTURBATIONS.items():
+                values = perturbation.full if simulator in suite.dense else perturbation.quick
+                conditions += [(name, value) for value in values]
+        size = len(everything) if _fast(simulator) else suite.share
+        found += [
+            Case(policy, simulator, name, value, tuple(everything[first : first + size]))
+            for name, value in conditions
+            for policy in policies
+            for first in range(0, len(everything), size)
+        ]
     return found
+
+
+def _fast(simulator: str) -> bool:
+    return find(simulator).engine == "mujoco"
+
+
+def _turn(case: Case) -> tuple[bool, bool]:
+    """Sort by it: first what every figure needs; of that, slow engines, so that no process is left with one."""
+    return case.perturbation not in (NOMINAL, JOINT), _fast(case.simulator)
 
 
 def count(suite: Suite, policies: Mapping[str, Path], simulators: Sequence[str]) -> int:
@@ -168,7 +184,7 @@ def run(
     cases = cases_of(suite, list(policies), _able(simulators))
     wanted = set(cases)
     done = {result.case: result for result in file if result.case in wanted and not _worth_another_try(result)}
-    left = [case for case in cases if case not in done]
+    left = sorted((case for case in cases if case not in done), key=_turn)
     for result in spread(left, partial(_work, {name: str(path) for name, path in policies.items()}), processes):
         file.append([result])
         done[result.case] = result

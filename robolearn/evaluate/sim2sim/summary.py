@@ -76,7 +76,7 @@ def summarise(
         simulators=runs.simulators,
         reference=reference,
         absent=dict(absent or {}),
-        seeds=tuple(sorted({result.case.seed for result in runs.results})),
+        seeds=tuple(sorted({seed for result in runs.results for seed, _ in result.case.experiments})),
         estimates=estimates,
         curves=tuple(curves(runs, axes)),
         ranking=rank(runs, foreign) if len(runs.policies) > 1 else None,

@@ -151,7 +151,7 @@ def _limits(interval: Interval) -> tuple[Any, ...]:
 def write_episodes(results: Iterable[CaseResult], path: Path) -> None:
     """Write every episode as CSV: one row per episode, one column per measure.
 
-    A failed case is one row with its reason. A measure that an episode does not have is empty.
+    Episodes of a failed case have its reason instead. A measure that an episode does not have is empty.
     """
     found = list(results)
     names = list(dict.fromkeys(name for result in found for name in result.measures))
@@ -160,12 +160,8 @@ def write_episodes(results: Iterable[CaseResult], path: Path) -> None:
         writer.writerow(["policy", "simulator", "perturbation", "value", "seed", "episode", "error", *names])
         for result in found:
             case = result.case
-            place = (case.policy, case.simulator, case.perturbation, case.value, case.seed)
-            if result.error:
-                writer.writerow([*place, "", result.error, *[""] * len(names)])
-                continue
-            for episode in range(case.episodes):
-                values = [result.measures[name][episode] if name in result.measures else math.nan for name in names]
-                writer.writerow(
-                    [*place, episode, "", *("" if math.isnan(value) else repr(float(value)) for value in values)]
-                )
+            for row, experiment in enumerate(case.experiments):
+                values = [result.measures[name][row] if name in result.measures else math.nan for name in names]
+                place = (case.policy, case.simulator, case.perturbation, case.value, *experiment)
+                numbers = ("" if math.isnan(value) else repr(float(value)) for value in values)
+                writer.writerow([*place, result.error, *numbers])

@@ -47,7 +47,6 @@ class World:
         simulator: Simulator,
         num_envs: int,
         robot: Robot | None = None,
-        seed: int = 0,
         adapt: Adapt | None = None,
     ) -> None:
         """Build them; see ``make_world``."""
@@ -60,7 +59,6 @@ class World:
             task if adapt is None else adapt(task),
             fitted,
             EnvConfig(num_envs=num_envs, engine=simulator.engine, threads=1),
-            seed,
         )
         theirs, ours = self.contract.robot.joints, fitted.joints
         self._to_policy = [ours.index(joint) for joint in theirs]
@@ -118,7 +116,6 @@ def make_world(
     simulator: str,
     num_envs: int,
     robot: Robot | None = None,
-    seed: int = 0,
     adapt: Adapt | None = None,
 ) -> World:
     """Build N robots for a policy file in a simulator.
@@ -128,7 +125,6 @@ def make_world(
         simulator: name of a simulator.
         num_envs: N.
         robot: the robot where it is not one that ships under the name in the file.
-        seed: of what perturbations draw.
         adapt: changes the task beforehand: another ground, model fields with a value for each robot.
 
     Raises:
@@ -138,7 +134,7 @@ def make_world(
     chosen = find(simulator)
     if reason := missing(chosen):
         raise ConfigError(f"simulator {simulator!r}: {reason}")
-    return World(policy, chosen, num_envs, robot, seed, adapt)
+    return World(policy, chosen, num_envs, robot, adapt)
 
 
 def _task(contract: PolicyContract, simulator: Simulator) -> TaskConfig:

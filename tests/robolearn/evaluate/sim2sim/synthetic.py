@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from robolearn.evaluate.sim2sim.measures import MEASURES, SCORE, overall
-from robolearn.evaluate.sim2sim.results import JOINT, NOMINAL, Case, CaseResult
+from robolearn.evaluate.sim2sim.results import JOINT, NOMINAL, Case, CaseResult, Experiment
 
 SEEDS, EPISODES = 5, 6
 POLICIES = {"a1_flat": 1.0, "a1_flat_again": 0.98, "a1_not_randomised": 0.5}
@@ -14,6 +14,11 @@ SWEEPS = ("mujoco", "pybullet", "drake")
 ABSENT = {"warp": "package 'mujoco_warp' is not installed: pip install 'robolearn[gpu]'"}
 CRASHED = ("drake", "push", 30.0, 3)
 NO_STEPS = "pybullet"
+
+
+def episodes(seed: int, count: int) -> tuple[Experiment, ...]:
+    """The first episodes of a seed."""
+    return tuple((seed, episode) for episode in range(count))
 
 
 @dataclass(frozen=True)
@@ -38,9 +43,10 @@ AXES = {
 
 def case_result(case: Case, strength: float, gap: float, severity: float) -> CaseResult:
     """A case: an experiment falls when what it demands is more than what the policy has to give."""
-    experiment = np.random.default_rng((case.seed, 77))
-    own = np.random.default_rng((case.seed, int(100 * gap), int(1000 * severity), int(100 * strength)))
-    n = case.episodes
+    seed, _ = case.experiments[0]
+    experiment = np.random.default_rng((seed, 77))
+    own = np.random.default_rng((seed, int(100 * gap), int(1000 * severity), int(100 * strength)))
+    n = len(case.experiments)
     hardness = experiment.normal(0.0, 1.0, n)
     demand = severity + 0.35 * gap + 0.12 * hardness + own.normal(0.0, 0.05, n)
     fell = demand > 0.95 * strength
@@ -52,7 +58,7 @@ def case_result(case: Case, strength: float, gap: float, severity: float) -> Cas
         values[name] = measure.zero + score * (measure.one - measure.zero)
     values["survival"] = np.where(fell, own.uniform(0.1, 0.9, n), 1.0)
     values["fell"] = fell.astype(float)
-    if case.episodes > 2:
+    if n > 2:
         values["cost_of_transport"][2] = np.nan
     values[SCORE] = overall(values)
     return CaseResult(case, values, wall_s=1.5)
@@ -74,7 +80,7 @@ def results(policies=tuple(POLICIES), axes=tuple(AXES)) -> list[CaseResult]:
                 ]
             for name, value, severity in conditions:
                 for seed in range(SEEDS):
-                    case = Case(policy, simulator, name, value, seed, EPISODES)
+                    case = Case(policy, simulator, name, value, episodes(seed, EPISODES))
                     if (simulator, name, value, seed) == CRASHED and policy == "a1_flat":
                         found.append(CaseResult(case, error="process ended with signal 11 (SIGSEGV)"))
                     elif simulator == NO_STEPS and name == "steps":

@@ -1,6 +1,7 @@
 """One case: recorded, paired, and whole whatever happens in its simulator."""
 
 import dataclasses
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,14 @@ from robolearn.evaluate.sim2sim import episodes, scripts
 from robolearn.evaluate.sim2sim.episodes import START_JOINTS, place, record, run, run_case
 from robolearn.evaluate.sim2sim.measures import MEASURES, SCORE
 from robolearn.evaluate.sim2sim.perturbations import prepare, strengths
-from robolearn.evaluate.sim2sim.results import NOMINAL, Case, CaseResult
-from robolearn.evaluate.sim2sim.simulators import SIMULATORS
+from robolearn.evaluate.sim2sim.results import JOINT, NOMINAL, Case, CaseResult
+from robolearn.evaluate.sim2sim.simulators import SIMULATORS, find, missing
 from robolearn.evaluate.sim2sim.world import make_world
 
 torch.set_num_threads(1)
 POLICY = Path(__file__).parents[4] / "policies" / "a1_velocity_flat" / "policy.onnx"
-CASE = Case("a1", "mujoco", NOMINAL, 0.0, 0, 2)
+CASE = Case("a1", "mujoco", NOMINAL, 0.0, ((0, 0), (0, 1)))
+THREE = ((0, 0), (0, 1), (0, 2))
 SECONDS = 1.0
 
 
@@ -27,7 +29,7 @@ SECONDS = 1.0
 def world():
     made = make_world(POLICY, "mujoco", 3)
     made.reset()
-    place(made.env, 0)
+    place(made.env, THREE)
     yield made
     made.close()
 
@@ -62,19 +64,30 @@ def test_the_recording_is_what_happened(nominal):
     np.testing.assert_allclose(nominal.qpos[..., :3], trace.position)
     np.testing.assert_allclose(nominal.qpos[..., 7:], trace.joint_position)
     world = make_world(POLICY, "mujoco", 1)
-    wanted = scripts.draw(world.contract.command, CASE.seed, 2, SECONDS, world.env.step_dt)
+    wanted = scripts.draw(world.contract.command, CASE.experiments, SECONDS, world.env.step_dt)
     world.close()
     np.testing.assert_array_equal(trace.command, wanted.astype(np.float32))
     moved = np.diff(trace.position[:, :, 0], axis=0) / trace.dt
     np.testing.assert_allclose(moved, trace.velocity[1:, :, 0], atol=0.15)
 
 
-def test_episodes_do_not_depend_on_how_many_there_are_and_differ(nominal):
-    more = record(dataclasses.replace(CASE, episodes=3), POLICY, seconds=SECONDS)
-    np.testing.assert_array_equal(more.qpos[:, :2], nominal.qpos)
-    assert not np.allclose(nominal.qpos[:, 0], nominal.qpos[:, 1], atol=1e-3)
-    other = record(dataclasses.replace(CASE, seed=1), POLICY, seconds=SECONDS)
-    assert not np.allclose(other.qpos[0], nominal.qpos[0], atol=1e-3)
+def test_an_experiment_is_the_same_whatever_else_its_case_holds(nominal):
+    more = record(dataclasses.replace(CASE, experiments=((1, 0), *CASE.experiments)), POLICY, seconds=SECONDS)
+    np.testing.assert_array_equal(more.qpos[:, 1:], nominal.qpos)
+    for one, other in itertools.combinations(range(3), 2):
+        assert not np.allclose(more.qpos[:, one], more.qpos[:, other], atol=1e-3)
+
+
+@pytest.mark.parametrize("simulator", ["mujoco", "pybullet", "drake"])
+@pytest.mark.parametrize(("perturbation", "value"), [(JOINT, 0.0), ("steps", 4.0)])
+def test_so_are_its_measures_with_everything_disturbed(simulator, perturbation, value):
+    if missing(find(simulator)) or (perturbation == "steps" and simulator != "mujoco"):
+        pytest.skip(f"{simulator} cannot do it here")
+    together = Case("a1", simulator, perturbation, value, ((0, 0), (3, 1), (1, 0)))
+    alone = dataclasses.replace(together, experiments=((3, 1),))
+    whole, part = (run_case(case, POLICY, seconds=0.4).measures for case in (together, alone))
+    for name, values in part.items():
+        np.testing.assert_allclose(values, whole[name][1:2], rtol=1e-6, err_msg=name)
 
 
 def test_starts_and_commands_are_the_same_in_every_simulator_and_under_every_perturbation(nominal):
@@ -119,7 +132,7 @@ def test_a_fall_ends_the_episode_and_nothing_else(world):
 
 
 def test_who_walks_off_the_ground_does_not_begin_anew_unseen():
-    values = strengths("steps", 2.0, 0, 1)
+    values = strengths("steps", 2.0, CASE.experiments[:1])
     world = make_world(POLICY, "mujoco", 1, adapt=lambda task: prepare(task, values, SIMULATORS["mujoco"]))
     world.reset()
 
@@ -150,7 +163,7 @@ def test_a_diverged_robot_counts_as_fallen_and_leaves_the_others_alone(world):
     assert trace.alive.sum(0).tolist() == [20, 20, 5]
     assert MEASURES["fell"].compute(trace).tolist() == [0, 0, 1]
     world.reset()
-    place(world.env, 0)
+    place(world.env, THREE)
     np.testing.assert_array_equal(follow(world, 20).trace.position[:, :2], trace.position[:, :2])
 
 

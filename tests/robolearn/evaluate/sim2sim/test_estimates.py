@@ -19,7 +19,7 @@ NAN = float("nan")
 
 def result(scores, simulator="mujoco", policy="p", perturbation=NOMINAL, value=0.0, seed=0, survival=None, **kwargs):
     scores = np.array(scores, float)
-    case = Case(policy, simulator, perturbation, value, seed, len(scores))
+    case = Case(policy, simulator, perturbation, value, tuple((seed, episode) for episode in range(len(scores))))
     if kwargs.get("error"):
         return CaseResult(case, **kwargs)
     measures = {name: np.full(len(scores), 0.5) for name in MEASURES}
@@ -127,7 +127,7 @@ class TestRuns:
         assert len(runs.results) == 1
 
     def test_suites_do_not_mix(self):
-        with pytest.raises(ValueError, match="also run with 1 episodes"):
+        with pytest.raises(ValueError, match="results of two suites do not mix"):
             Runs([result([0.7]), result([0.7, 0.8])])
 
     def test_episodes_without_numbers_have_the_worst_score(self):

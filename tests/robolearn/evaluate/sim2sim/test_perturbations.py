@@ -33,6 +33,11 @@ STEPS = 100
 FLAT = sorted(set(PERTURBATIONS) - {"steps"})
 
 
+def of(seed, count):
+    """The first episodes of a seed."""
+    return tuple((seed, episode) for episode in range(count))
+
+
 @pytest.fixture
 def stage():
     """``stage(values, decimation=4, seed=0)``: a stage with perturbations applied; a number is one for two episodes."""
@@ -56,7 +61,7 @@ def stage():
         made.append(env)
         env.commands.fix(torch.tensor([0.5, 0.0, 0.2]))
         env.reset()
-        return apply(values, env, HERE, seed, STEPS)
+        return apply(values, env, HERE, of(seed, n), STEPS)
 
     yield _make
     for env in made:
@@ -89,9 +94,9 @@ def test_the_table_is_in_order(name):
 
 
 def test_strengths_of_a_case():
-    assert strengths(NOMINAL, 0.0, 0, 3) == {}
-    np.testing.assert_array_equal(strengths("push", 7.0, 0, 3)["push"], [7.0, 7.0, 7.0])
-    few, many = strengths(JOINT, 0.0, 4, 2), strengths(JOINT, 0.0, 4, 60)
+    assert strengths(NOMINAL, 0.0, of(0, 3)) == {}
+    np.testing.assert_array_equal(strengths("push", 7.0, of(0, 3))["push"], [7.0, 7.0, 7.0])
+    few, many = strengths(JOINT, 0.0, of(4, 2)), strengths(JOINT, 0.0, of(4, 60))
     assert set(many) == set(FLAT)
     for name, values in many.items():
         low, high = PERTURBATIONS[name].joint
@@ -99,18 +104,18 @@ def test_strengths_of_a_case():
         np.testing.assert_array_equal(values[:2], few[name])
         if name.endswith("latency"):
             assert not (values % 5).any()
-    assert not np.allclose(strengths(JOINT, 0.0, 5, 2)["push"], few["push"])
+    assert not np.allclose(strengths(JOINT, 0.0, of(5, 2))["push"], few["push"])
     assert abs(np.corrcoef(many["payload"], many["friction"])[0, 1]) < 0.4
 
 
 def test_wrong_names_and_values_are_refused():
     with pytest.raises(ConfigError, match=r"unknown perturbation 'frition'\. Did you mean 'friction'"):
-        strengths("frition", 1.0, 0, 1)
+        strengths("frition", 1.0, of(0, 1))
     with pytest.raises(ConfigError, match="Did you mean 'joint'"):
         find("jont")
     for value in (-1.0, math.nan, math.inf):
         with pytest.raises(ConfigError, match=r"perturbation 'friction': value \S+ is outside of \[0, inf\]"):
-            strengths("friction", value, 0, 1)
+            strengths("friction", value, of(0, 1))
 
 
 def test_nominal_values_change_nothing(stage):
@@ -373,13 +378,13 @@ def test_the_steps_of_the_ground_have_the_asked_height(stage):
 @pytest.mark.parametrize("simulator", ["pybullet", "drake"])
 def test_simulators_without_height_fields_say_so(simulator):
     with pytest.raises(Unsupported, match=f"perturbation 'steps': simulator {simulator!r} has no height fields"):
-        prepare(load_task("velocity_flat"), strengths("steps", 4.0, 0, 2), SIMULATORS[simulator])
+        prepare(load_task("velocity_flat"), strengths("steps", 4.0, of(0, 2)), SIMULATORS[simulator])
 
 
 def test_steps_need_a_world_that_was_built_with_them(stage):
     s = stage({})
     with pytest.raises(ConfigError, match="'steps' in simulator 'mujoco': needs a world that was built with"):
-        apply(strengths("steps", 4.0, 0, 2), s.env, HERE, 0, STEPS)
+        apply(strengths("steps", 4.0, of(0, 2)), s.env, HERE, of(0, 2), STEPS)
 
 
 def test_an_engine_that_lacks_a_field_is_named_with_the_perturbation(stage, monkeypatch):
@@ -391,11 +396,11 @@ def test_an_engine_that_lacks_a_field_is_named_with_the_perturbation(stage, monk
     monkeypatch.setattr(s.env.engine, "expand", refuse)
     wanted = "perturbation 'friction': simulator 'drake' cannot apply it: no field 'geom_friction' here"
     with pytest.raises(Unsupported, match=wanted):
-        apply(strengths("friction", 0.5, 0, 2), s.env, SIMULATORS["drake"], 0, STEPS)
+        apply(strengths("friction", 0.5, of(0, 2)), s.env, SIMULATORS["drake"], of(0, 2), STEPS)
 
 
 def test_all_together_can_be_applied(stage):
-    s = stage(strengths(JOINT, 0.0, 0, 3))
+    s = stage(strengths(JOINT, 0.0, of(0, 3)))
     rows = drive(s, 30, size=0.2)
     assert all(bool(torch.isfinite(value).all()) for value in (rows[-1][0], *rows[-1][1].values()))
     assert s.env.actuators.friction.unique().numel() == 3

@@ -124,8 +124,8 @@ def test_the_same_results_give_the_same_page(tmp_path):
 def test_names_cannot_break_the_page(tmp_path):
     name = "<b>p & q</b>"
     results = [
-        synthetic.case_result(Case(name, "mujoco", NOMINAL, 0.0, 0, 2), 1.0, 0.0, 0.0),
-        CaseResult(Case(name, "<i>", NOMINAL, 0.0, 0, 2), error="<script>alert(1)</script>"),
+        synthetic.case_result(Case(name, "mujoco", NOMINAL, 0.0, ((0, 0), (0, 1))), 1.0, 0.0, 0.0),
+        CaseResult(Case(name, "<i>", NOMINAL, 0.0, ((0, 0), (0, 1))), error="<script>alert(1)</script>"),
     ]
     write_report(tmp_path / "r.html", summarise(results, "mujoco", {}), {}, dataclasses.replace(ORIGIN, command="<x>"))
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
@@ -134,7 +134,7 @@ def test_names_cannot_break_the_page(tmp_path):
 
 
 def test_a_benchmark_in_which_everything_failed_still_has_a_report(tmp_path):
-    results = [CaseResult(Case(p, "mujoco", NOMINAL, 0.0, 0, 2), error="gone") for p in ("a", "b")]
+    results = [CaseResult(Case(p, "mujoco", NOMINAL, 0.0, ((0, 0), (0, 1))), error="gone") for p in ("a", "b")]
     write_report(tmp_path / "r.html", summarise(results, "mujoco", synthetic.AXES), synthetic.AXES, ORIGIN)
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert text.count("gone") == 2
@@ -143,7 +143,7 @@ def test_a_benchmark_in_which_everything_failed_still_has_a_report(tmp_path):
 
 
 def test_curves_with_only_failed_values(tmp_path):
-    case = Case("p", "mujoco", "push", 5.0, 0, 2)
+    case = Case("p", "mujoco", "push", 5.0, ((0, 0), (0, 1)))
     results = [CaseResult(case, error="gone"), CaseResult(dataclasses.replace(case, simulator="drake"), error="gone")]
     summary = summarise(results, "mujoco", synthetic.AXES)
     write_report(tmp_path / "r.html", summary, synthetic.AXES, ORIGIN)

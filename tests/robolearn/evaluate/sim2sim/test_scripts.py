@@ -22,6 +22,11 @@ def command(*ranges):
 USUAL = command((-1.0, 1.0), (-0.5, 0.5), (-2.0, 2.0))
 
 
+def of(seed, count):
+    """The first episodes of a seed."""
+    return tuple((seed, episode) for episode in range(count))
+
+
 def phases(script):
     """The distinct commands of one episode (T, 3) in turn, with how many steps each holds."""
     starts = [0, *(np.flatnonzero((np.diff(script, axis=0) != 0).any(1)) + 1), len(script)]
@@ -30,7 +35,7 @@ def phases(script):
 
 def test_an_episode_stands_makes_every_movement_once_and_stops():
     for episode in range(5):
-        script = draw(USUAL, 3, 5, 10.0, 0.02)[:, episode]
+        script = draw(USUAL, of(3, 5), 10.0, 0.02)[:, episode]
         commands, lengths = zip(*phases(script), strict=True)
         assert lengths == (50, 100, 100, 100, 100, 50)
         assert not commands[0].any() and not commands[-1].any()
@@ -40,15 +45,15 @@ def test_an_episode_stands_makes_every_movement_once_and_stops():
         assert ALONE[0] <= forward[0] <= ALONE[1]
 
 
-def test_a_script_follows_from_seed_and_episode_only():
-    few, many = draw(USUAL, 1, 2, 10.0, 0.02), draw(USUAL, 1, 7, 10.0, 0.02)
-    np.testing.assert_array_equal(many[:, :2], few)
-    assert not np.array_equal(draw(USUAL, 2, 2, 10.0, 0.02), few)
+def test_a_script_follows_from_the_experiment_only():
+    few, many = draw(USUAL, of(1, 2), 10.0, 0.02), draw(USUAL, (*of(2, 1), *of(1, 7)), 10.0, 0.02)
+    np.testing.assert_array_equal(many[:, 1:3], few)
+    assert not np.array_equal(draw(USUAL, of(2, 2), 10.0, 0.02), few)
     assert not np.array_equal(few[:, 0], few[:, 1])
 
 
 def test_another_control_period_samples_the_same_script():
-    slow, fast = draw(USUAL, 0, 2, 10.0, 0.02), draw(USUAL, 0, 2, 10.0, 0.01)
+    slow, fast = draw(USUAL, of(0, 2), 10.0, 0.02), draw(USUAL, of(0, 2), 10.0, 0.01)
     np.testing.assert_array_equal(np.repeat(slow, 2, 0), fast)
 
 
@@ -61,15 +66,15 @@ def ranges(draw_):
 @given(ranges(), st.integers(0, 10_000))
 def test_no_command_leaves_the_range(found, seed):
     low, high = np.array(found).T
-    for script in (draw(command(*found), seed, 2, 2.0, 0.05), fixed(command(*found), 2, 2.0, 0.05)):
+    for script in (draw(command(*found), of(seed, 2), 2.0, 0.05), fixed(command(*found), 2, 2.0, 0.05)):
         assert script.shape == (40, 2, 3)
         assert (script >= low).all() and (script <= high).all()
 
 
 def test_both_directions_are_drawn_where_the_range_has_both_and_one_where_it_has_one():
-    script = draw(USUAL, 0, 30, 10.0, 0.02)
+    script = draw(USUAL, of(0, 30), 10.0, 0.02)
     assert (script.min((0, 1)) < 0).all() and (script.max((0, 1)) > 0).all()
-    one_way = draw(command((-1.0, 0.0), (0.0, 0.5), (0.0, 0.0)), 0, 30, 10.0, 0.02)
+    one_way = draw(command((-1.0, 0.0), (0.0, 0.5), (0.0, 0.0)), of(0, 30), 10.0, 0.02)
     assert one_way[..., 0].min() < -0.5 and one_way[..., 0].max() == 0
     assert one_way[..., 1].min() == 0 and one_way[..., 1].max() > 0.25
     assert not one_way[..., 2].any()
@@ -85,7 +90,7 @@ def test_the_fixed_script_is_the_same_everywhere_and_uses_every_column():
 
 def test_other_commands_are_refused_by_name():
     with pytest.raises(ConfigError, match="vx, vy, yaw_rate, this policy takes height"):
-        draw([CommandEntry("height", "m", 0.0, 1.0)], 0, 1, 1.0, 0.1)
+        draw([CommandEntry("height", "m", 0.0, 1.0)], of(0, 1), 1.0, 0.1)
     with pytest.raises(ConfigError, match="takes none"):
         fixed([], 1, 1.0, 0.1)
 

@@ -9,7 +9,7 @@ from robolearn.evaluate.sim2sim.spread import spread
 
 
 def case(value, perturbation="friction"):
-    return Case("policy", "mujoco", perturbation, float(value), seed=0, episodes=2)
+    return Case("policy", "mujoco", perturbation, float(value), ((0, 0), (0, 1)))
 
 
 def work(given):

@@ -1,3 +1,4 @@
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,12 +8,12 @@ from robolearn.config import ConfigError
 from robolearn.evaluate.sim2sim import suite as suites
 from robolearn.evaluate.sim2sim.perturbations import PERTURBATIONS
 from robolearn.evaluate.sim2sim.results import CaseResult, ResultFile
-from robolearn.evaluate.sim2sim.simulators import REFERENCE
+from robolearn.evaluate.sim2sim.simulators import REFERENCE, find
 from robolearn.evaluate.sim2sim.suite import SUITES, Suite, cases_of, find_suite, name_policies
 
 ROOT = Path(__file__).parents[4]
 RELEASED = ROOT / "policies" / "a1_velocity_flat" / "policy.onnx"
-TINY = Suite("tiny", (REFERENCE,), dense=(), sparse=(), seeds=1, episodes=2)
+TINY = Suite("tiny", (REFERENCE,), dense=(), sparse=(), seeds=1, episodes=2, share=1)
 
 
 def test_policies_are_called_by_the_shortest_names_that_tell_them_apart(tmp_path):
@@ -33,18 +34,33 @@ def test_an_unknown_suite_is_named_with_the_nearest():
 
 
 @pytest.mark.parametrize("suite", SUITES.values(), ids=lambda suite: suite.name)
-def test_every_case_is_there_once_and_seeds_come_in_turn(suite):
+def test_every_experiment_is_there_once_under_every_condition(suite):
     cases = cases_of(suite, ["a", "b"], suite.simulators)
-    assert len(set(cases)) == len(cases)
-    assert [case.seed for case in cases] == sorted(case.seed for case in cases)
     dense, sparse = (sum(len(getattr(p, name)) for p in PERTURBATIONS.values()) for name in ("full", "quick"))
     swept = dense * len(suite.dense) + sparse * len(suite.sparse)
-    assert len(cases) == 2 * suite.seeds * (2 * len(suite.simulators) + swept)
+    run = Counter((replace(case, experiments=()), experiment) for case in cases for experiment in case.experiments)
+    assert set(run.values()) == {1}
+    assert len(run) == 2 * suite.seeds * suite.episodes * (2 * len(suite.simulators) + swept)
     assert suite.simulators[0] == REFERENCE
+    slow = [case for case in cases if find(case.simulator).engine != "mujoco"]
+    assert max((len(case.experiments) for case in slow), default=0) <= suite.share
+    assert len({replace(case, experiments=()) for case in cases}) == len(cases) - len(slow) + len(
+        {replace(case, experiments=()) for case in slow}
+    )
     # A pair of policies meets the same experiments.
     assert {replace(case, policy="") for case in cases if case.policy == "a"} == {
         replace(case, policy="") for case in cases if case.policy == "b"
     }
+
+
+def test_what_every_figure_needs_comes_first_and_slow_engines_before_fast_ones():
+    cases = cases_of(SUITES["full"], ["a"], SUITES["full"].simulators)
+    order = [(case.perturbation in ("none", "joint"), case.simulator) for case in sorted(cases, key=suites._turn)]
+    needed = [simulator for headline, simulator in order if headline]
+    assert [headline for headline, _ in order] == [True] * len(needed) + [False] * (len(order) - len(needed))
+    first_fast = min(i for i, name in enumerate(needed) if name.startswith("mujoco"))
+    assert {name for name in needed[:first_fast]} == {"warp", "pybullet", "drake"}
+    assert order[-1] == (False, REFERENCE)
 
 
 def run(folder, suite=TINY, processes=1, policies=None):

@@ -103,7 +103,7 @@ class TestTable:
         assert text(Interval(0.5, 0.25, 0.75, 9)) == "0.50 [0.25, 0.75]"
 
     def test_one_policy_needs_no_ranking(self):
-        results = [synthetic.case_result(Case("p", "mujoco", NOMINAL, 0.0, 0, 1), 1.0, 0.0, 0.0)]
+        results = [synthetic.case_result(Case("p", "mujoco", NOMINAL, 0.0, ((0, 0),)), 1.0, 0.0, 0.0)]
         shown = table(summarise(results, "mujoco", {}), {})
         assert "ranking" not in shown
         assert "[?]" in shown
@@ -144,9 +144,10 @@ class TestFiles:
             rows = list(csv.DictReader(file))
         failed = [row for row in rows if row["error"]]
         finished = [row for row in rows if not row["error"]]
-        assert len(failed) == sum(bool(r.error) for r in results)
-        assert len(finished) == sum(r.case.episodes for r in results if not r.error)
-        assert all(row["episode"] == "" and row["score"] == "" for row in failed)
+        assert len(failed) == sum(len(r.case.experiments) for r in results if r.error)
+        assert len(finished) == sum(len(r.case.experiments) for r in results if not r.error)
+        assert all(row["score"] == "" for row in failed)
+        assert len({tuple(row.values())[:6] for row in rows}) == len(rows)
         first = results[0]
         assert [float(row["score"]) for row in finished[:6]] == first.measures["score"].tolist()
         assert finished[2]["cost_of_transport"] == ""
