@@ -23,6 +23,14 @@ OUTPUTS = ("joint_target", "action", "observation")
 """Outputs of the graph beside the memory: (1, J) rad, (1, J) as the network gave it after clipping, (1, D)."""
 NEXT = "_next"
 """Suffix of the output that holds the new value of a memory."""
+SIGNALS = {
+    "joint_position": ("rad", "joints in the order of robot.joints"),
+    "joint_velocity": ("rad/s", "joints in the order of robot.joints"),
+    "base_angular_velocity": ("rad/s", "base frame: x forward, y left, z up"),
+    "base_orientation": ("1", "unit quaternion (w, x, y, z), base to world"),
+    "command": ("see command", "base heading frame"),
+}
+"""Raw signals that a robot can measure, with unit and frame."""
 Vector = tuple[float, ...]
 
 

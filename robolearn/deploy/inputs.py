@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robolearn.config import ConfigError
+from robolearn.deploy.contract import SIGNALS, PolicyContract
 from robolearn.deploy.robot import RobotFile
 from robolearn.deploy.types import Array
-
-if TYPE_CHECKING:
-    from robolearn.deploy.contract import PolicyContract
 
 AnyFloat = NDArray[np.floating[Any]]
 
@@ -71,6 +69,7 @@ class PolicySetup:
             may_fall=may_fall,
         )
         setup.check(robot)
+        _check_signals(contract)
         return setup
 
     def check(self, robot: RobotFile) -> None:
@@ -118,6 +117,25 @@ class PolicySetup:
             raise ConfigError("policy command_range: a lower limit is above its upper limit")
         if (self.observation_low > self.observation_high).any() or (self.observation_std < 0).any():
             raise ConfigError("policy observation statistics: low above high, or a negative standard deviation")
+
+
+def _check_signals(contract: PolicyContract) -> None:
+    """Refuse a policy that reads what a robot's readings do not give, or gives in another width, unit or frame."""
+    joints = len(contract.robot.joints)
+    widths = {
+        "joint_position": joints,
+        "joint_velocity": joints,
+        "base_angular_velocity": 3,
+        "base_orientation": 4,
+        "command": len(contract.command),
+    }
+    for name, signal in contract.signals.items():
+        if name not in SIGNALS:
+            raise ConfigError(f"policy signals: a robot's readings do not give {name}")
+        unit, frame = SIGNALS[name]
+        for field, given in (("width", widths[name]), ("unit", unit), ("frame", frame)):
+            if (wanted := getattr(signal, field)) != given:
+                raise ConfigError(f"policy signals.{name}.{field}: is {wanted!r}, but readings give {given!r}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,7 +10,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from robolearn.config import ConfigError
 from robolearn.deploy.controller import Controller, ControlOutput
 from robolearn.deploy.inputs import AnyFloat, Inputs, PolicyResult, PolicySetup
 from robolearn.deploy.modes import Mode
@@ -60,7 +59,7 @@ class PolicyRunner:
         timer: clock that measures how long an evaluation takes, s.
 
     Raises:
-        ConfigError: the policy does not fit the robot, or reads a signal that readings do not give.
+        ConfigError: the policy does not fit the robot or its readings.
     """
 
     def __init__(self, policy: OnnxPolicy, robot: RobotFile, timer: Callable[[], float] = time.perf_counter) -> None:
@@ -69,9 +68,6 @@ class PolicyRunner:
         theirs, ours = policy.contract.robot.joints, robot.joints
         self._to_policy: Indices = np.array([ours.index(joint) for joint in theirs])
         self._to_robot: Indices = np.array([theirs.index(joint) for joint in ours])
-        known = {"joint_position", "joint_velocity", "base_angular_velocity", "base_orientation", "command"}
-        if strange := sorted(set(policy.contract.signals) - known):
-            raise ConfigError(f"policy signals: a robot's readings do not give {', '.join(strange)}")
 
     def reset(self) -> None:
         """Forget the past: before the policy takes over."""

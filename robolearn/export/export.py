@@ -19,6 +19,7 @@ from torch import nn
 from robolearn.config import ConfigError, config_hash
 from robolearn.deploy import contract as contracts
 from robolearn.deploy.contract import (
+    SIGNALS,
     Action,
     CommandEntry,
     Golden,
@@ -42,14 +43,6 @@ from robolearn.version import __version__
 from sim.environment import TaskEnv
 from sim.observation import TERMS, SensorConfig
 
-SIGNALS = {
-    "joint_position": ("rad", "joints in the order of robot.joints"),
-    "joint_velocity": ("rad/s", "joints in the order of robot.joints"),
-    "base_angular_velocity": ("rad/s", "base frame: x forward, y left, z up"),
-    "base_orientation": ("1", "unit quaternion (w, x, y, z), base to world"),
-    "command": ("see command", "base heading frame"),
-}
-"""Raw signals that a robot can measure, with unit and frame."""
 OPSET = 20
 PARITY_ROBOTS, PARITY_STEPS = 4, 250
 SEEN_ROBOTS, SEEN_STEPS = 64, 500

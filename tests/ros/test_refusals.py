@@ -1,5 +1,6 @@
 """Nodes refuse what cannot work: exit code 1 and one clear line. And what comes later is counted, not fatal."""
 
+import signal
 import subprocess
 import time
 
@@ -11,7 +12,7 @@ import yaml
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Twist
 from stack import LIMIT, RELEASED, ROOT, Node, Stack, Watch
-from std_msgs.msg import Float64MultiArray
+from std_msgs.msg import Bool, Float64MultiArray
 
 from robolearn_ros import qos
 
@@ -82,8 +83,10 @@ def test_an_onnx_file_from_elsewhere(tmp_path):
 def test_a_second_instance(tmp_path):
     with Stack(tmp_path) as stack:
         stack.stand()
-        for name in stack.nodes:
-            assert "runs already" in refusal(tmp_path, name, policy=RELEASED) if name != "sim_node" else True
+        for name in ("safety_monitor", "policy_node"):
+            assert "runs already" in refusal(tmp_path, name, policy=RELEASED)
+        for name in ("sim_node", "hardware_node"):  # real drives would follow the controller of the simulation
+            assert "hardware_node or sim_node runs already" in refusal(tmp_path, name)
         assert stack.operator.state == "ready"
 
 
@@ -166,3 +169,22 @@ def test_a_subscriber_that_can_hear_nothing_is_named(tmp_path):
         stack.stand()
         stranger.node.create_publisher(Float64MultiArray, "joint_commands", qos.SENSOR)
         stranger.until(lambda: any("/stranger" in status.message for status in stranger.status.values()))
+
+
+def test_an_emergency_stop_button_that_cannot_be_heard_stops_the_robot(tmp_path):
+    """``ros2 topic pub`` and many nodes publish without transient local: the safety monitor cannot hear them."""
+    with Stack(tmp_path, policy=None) as stack, Stranger() as stranger:
+        stack.stand()
+        stranger.node.create_publisher(Bool, "estop", qos.COMMAND)
+        stack.wait("damping")
+        stack.operator.wait_for(lambda: any("estop" in str(e.get("message")) for e in stack.operator.events), LIMIT)
+        assert not stack.operator.request("reset", LIMIT).accepted
+
+
+def test_a_terminal_that_is_closed_ends_a_node_in_order(tmp_path):
+    with Stack(tmp_path, policy=None) as stack, Watch() as watch:
+        stack.stand()
+        node = stack.nodes["safety_monitor"]
+        node.process.send_signal(signal.SIGHUP)
+        assert node.process.wait(LIMIT) == 0
+        watch.wait(lambda: watch.commands and not watch.commands[-1][2].kp.any(), "damping as the last command")

@@ -92,12 +92,29 @@ def test_the_answer_of_another_policy_is_refused(sha):
     assert "another policy" in asked.refused
 
 
-def test_the_policy_forgets_its_past_at_the_first_request_only():
-    asked, _ = policy()
+def test_an_answer_to_an_old_request_is_not_used():
+    """It is stamped when it comes: the monitor could not see that it belongs to readings of long ago."""
+    asked, answers = policy()
+    for i in range(3):
+        asked.evaluate(STATE, np.zeros(3), 0.02 * i)
+    answers += [answer(1)]
+    assert asked.late(0.06) is None
+    answers += [answer(2)]
+    assert asked.late(0.06).stamp == 0.06
+
+
+def test_the_policy_is_told_to_forget_its_past_until_it_has_answered():
+    """A request that was lost, or overtaken by the next one, must not leave it with the memory of an earlier walk."""
+    asked, answers = policy()
     for _ in range(2):
         asked.evaluate(STATE, np.zeros(3), 1.0)
+    answers += [answer(2)]
+    asked.late(1.0)
+    asked.evaluate(STATE, np.zeros(3), 1.0)
+    asked.reset()
+    asked.evaluate(STATE, np.zeros(3), 1.0)
     first = [PACKETS.asked(m.data, m.layout.data_offset)[1] for m in asked._requests]
-    assert first == [True, False]
+    assert first == [True, True, False, True]
 
 
 def test_a_command_answers_the_newest_cycle_and_can_be_repeated():

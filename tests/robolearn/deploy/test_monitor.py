@@ -1,7 +1,7 @@
 """Every check, alone: it trips at the right tick, not just below its threshold, and says why."""
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -454,6 +454,17 @@ def test_a_silent_sensor_refuses_the_start_but_stops_nothing(changes):
     answer = rig.ask(Request.START_POLICY)
     assert not answer.accepted
     assert "not reported" in answer.reason
+
+
+def test_a_reading_that_is_passed_on_twice_is_neither_frozen_nor_old():
+    """A robot slower than the loop: each packet is stamped by its receiver, so the stamps are not quite equal."""
+    rig = Rig().to(Mode.READY)
+    for _ in range(20):
+        rig.tick()
+        state = rig.state()
+        for jitter in (-0.001, 0.001):
+            rig.tick(state=replace(state, stamp=state.stamp + jitter))
+    assert rig.reasons() == []
 
 
 def test_a_sensor_that_fails_does_not_hide_a_motor_that_is_hot():

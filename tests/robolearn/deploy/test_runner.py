@@ -1,5 +1,6 @@
 """The whole chain in one process: exported policy, controller, monitor, driver, simulated robot."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -97,6 +98,22 @@ def test_joints_are_matched_by_name(policy_file):
         state, position=state.position[order], velocity=state.velocity[order], torque=state.torque[order]
     )
     assert np.allclose(runner.evaluate(shuffled, np.zeros(3), 0.0).joint_target, straight.joint_target[order])
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "says"),
+    [
+        ("base_orientation", {"frame": "unit quaternion (x, y, z, w), base to world"}, "base_orientation.frame"),
+        ("base_angular_velocity", {"unit": "deg/s"}, "base_angular_velocity.unit: is 'deg/s'"),
+        ("joint_position", {"width": 11}, "joint_position.width: is 11, but readings give 12"),
+    ],
+)
+def test_a_policy_that_reads_in_another_unit_frame_or_width_is_refused(policy_file, name, change, says):
+    policy = OnnxPolicy(policy_file)
+    signals = policy.contract.signals
+    signals[name] = replace(signals[name], **change)
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        PolicyRunner(policy, load_robot_file("a1"))
 
 
 def test_a_policy_of_another_robot_is_refused(policy_file):

@@ -16,8 +16,11 @@ from robolearn_ros.node import ERROR, OK, WARN, RobotNode
 
 PUBLIC_HZ = 50.0
 """How often readings are published for everyone else; the controller has every one of them."""
+ROLE = "hardware_node or sim_node"
+"""Only one of them may drive the robot of a namespace: real drives would follow the controller of a simulation."""
 RELEASE = 0.5
 """s of commands without stiffness after which a fault of the driver is cleared."""
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class Drive:
     """Stands between a driver and the topics of a node; destroyed with the node's deactivation.
 
     Attributes:
-        refused: commands that were not what was expected, or overtaken by a newer one.
+        refused: commands that were not what was expected, too old, or overtaken by a newer one.
     """
 
     def __init__(self, node: RobotNode, robot: RobotFile, driver: RobotDriver, public: bool = True) -> None:
@@ -55,6 +58,7 @@ class Drive:
         self.refused = 0
         self._answered = -1.0
         self._limp_since: float | None = None
+        self._released = False  # a command without stiffness came since the drives were taken over
         self._every = max(1, round(robot.control_hz / PUBLIC_HZ))
         self._count = 0
         self._orders = node.inbox(Float64MultiArray, "joint_commands", qos.COMMAND)
@@ -98,7 +102,16 @@ class Drive:
         """Hand a command to the driver. After a fault, commands without stiffness for a while clear it.
 
         Stiffness then only comes back by an operator who arms the robot, through a ramp from the joints as they are.
+        A command counts as none when it answers a cycle longer than the command timeout ago, or one that is not of this
+        node: it was late, or is meant for other drives. So does stiffness before the first command without it: drives
+        that were just taken over never join a motion that goes on.
         """
+        age = now - order.cycle
+        self._released |= not order.command.kp.any()
+        if not -_ROUNDING <= age <= self._robot.command_timeout or not self._released:
+            self.refused += 1
+            self._driver.cycle()
+            return
         if self._driver.state is Lifecycle.FAULT:
             self._limp_since = None if order.command.kp.any() else self._limp_since or now
             if self._limp_since is not None and now - self._limp_since >= RELEASE:

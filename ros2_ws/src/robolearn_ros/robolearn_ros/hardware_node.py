@@ -27,6 +27,8 @@ PARAMETERS = (
 class HardwareNode(RobotNode):
     """Owns the ``RobotDriver``. It is the last that stops, and it damps the robot on every way out."""
 
+    role = drive.ROLE
+
     def __init__(self, **options: Any) -> None:
         super().__init__("hardware_node", PARAMETERS, **options)
         if self.value("use_sim_time"):

@@ -88,9 +88,12 @@ class RobotNode(LifecycleNode):
         options: for ``rclpy``'s node: ``context``, ``namespace``, ``parameter_overrides``.
 
     Attributes:
+        role: what only one node of a namespace may be; its own name where empty.
         failure: why the node refused to be configured or activated; empty when it did not.
         steady_clock: the computer's time, also where the robot lives in simulated time.
     """
+
+    role = ""
 
     def __init__(self, name: str, parameters: Sequence[Parameter] = (), **options: Any) -> None:
         super().__init__(name, **options)
@@ -282,15 +285,15 @@ class RobotNode(LifecycleNode):
 
     def _claim(self) -> None:
         """Refuse a second instance. The name is free again when this process ends, however it ends."""
-        name = f"{os.environ.get('ROS_DOMAIN_ID', '0')}{self.get_fully_qualified_name()}"
+        domain = os.environ.get("ROS_DOMAIN_ID", "0")
+        name = f"{self.get_namespace().rstrip('/')}/{self.role or self.get_name()}"
         claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
-            claim.bind(f"\0robolearn/{name}")
+            claim.bind(f"\0robolearn/{domain}{name}")
         except OSError as error:
             claim.close()
             raise ConfigError(
-                f"{self.get_fully_qualified_name()} runs already on this machine (domain "
-                f"{os.environ.get('ROS_DOMAIN_ID', '0')}); stop it first, or choose another namespace"
+                f"{name} runs already on this machine (domain {domain}); stop it first, or choose another namespace"
             ) from error
         self._instance = claim
 
@@ -311,7 +314,7 @@ class RobotNode(LifecycleNode):
 
 
 def main(make: Callable[[], RobotNode], arguments: Sequence[str] | None = None) -> int:
-    """Run one node until SIGINT or SIGTERM; return the exit code: 0 after a clean end, 1 after a refusal.
+    """Run one node until SIGINT, SIGTERM or SIGHUP; return the exit code: 0 after a clean end, 1 after a refusal.
 
     rclpy's own signal handlers would invalidate the context first, and nothing can be published afterwards: ours only
     wake the loop, the robot is made safe, and then the context ends.
@@ -321,7 +324,7 @@ def main(make: Callable[[], RobotNode], arguments: Sequence[str] | None = None) 
     def end(number: int, frame: FrameType | None) -> None:
         ended.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the last: the terminal or the ssh session ended
         signal.signal(number, end)
     rclpy.init(args=list(sys.argv if arguments is None else arguments), signal_handler_options=SignalHandlerOptions.NO)
     node: RobotNode | None = None

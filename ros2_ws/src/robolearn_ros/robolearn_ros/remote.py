@@ -14,6 +14,9 @@ from robolearn.deploy.wire import CommandPacket, Cycle, PolicyPackets, WireError
 from robolearn_ros.inbox import Inbox
 from robolearn_ros.messages import multi_array
 
+_BEHIND = 1
+"""Requests that an answer may be behind: it is stamped when it comes, so the monitor could not see how old it is."""
+
 
 @dataclass
 class LastHeard:
@@ -94,8 +97,9 @@ class RemotePolicy:
     ) -> None:
         self.setup = setup
         self._packets, self._requests, self._answers, self._patience = packets, requests, answers, patience
-        self._first = True
-        self._number = self._begin = 0
+        self._first = True  # until the policy has answered: a request may be lost, and with it the word to forget
+        self._number = 0
+        self._begin = 1
         self._silent = False
         self.heard = LastHeard()
         self.refused = ""
@@ -104,15 +108,12 @@ class RemotePolicy:
 
     def reset(self) -> None:
         """Let the next request be a first one: answers to earlier ones are not used."""
-        self._first = True
+        self._first, self._begin = True, self._number + 1
 
     def evaluate(self, state: RobotState, command: AnyFloat, now: float) -> PolicyResult | None:
         """Ask, and wait a moment for the answer."""
         self._number += 1
-        if self._first:
-            self._begin = self._number
         packet = self._packets.ask(self._number, self._first, state, command)
-        self._first = False
         self._requests.publish(multi_array(self._packets.input, packet))
         end = time.monotonic() + (0.0 if self._silent else self._patience)
         while True:
@@ -140,7 +141,7 @@ class RemotePolicy:
             self.refused = str(error)
             return None
         self.heard.hear(now)
-        if not self._begin <= number <= self._number:
+        if not max(self._begin, self._number - _BEHIND) <= number <= self._number:
             return None
-        self.used = number
+        self.used, self._first = number, False
         return result

@@ -42,6 +42,7 @@ PARAMETERS = (
 )
 COMMANDS = {"vx": ("linear", "x"), "vy": ("linear", "y"), "yaw_rate": ("angular", "z")}
 """Where the policy's commands are in a Twist."""
+UNITS = {"linear": "m/s", "angular": "rad/s"}
 PATIENCE = 0.5
 """s of wall time to wait for the policy in simulated time: the world stands still meanwhile."""
 SILENCE = 2.0
@@ -49,6 +50,8 @@ SILENCE = 2.0
 ANSWER_LIMIT = 5.0
 """s of wall time that an operator's request waits for its tick."""
 FINAL_COMMANDS = 5
+ESTOP = "estop"
+"""Topic of the operator's button."""
 DRIVE_FAULT = "the drives' driver is in fault: it damps, whatever is commanded"
 
 
@@ -59,6 +62,11 @@ class Asked:
         self.request = request
         self.answer = Answer(False, "")
         self.answered = threading.Event()
+        self._taken = threading.Lock()
+
+    def take(self) -> bool:
+        """Decide its fate: True for the first who asks, who carries it out or withdraws it."""
+        return self._taken.acquire(blocking=False)
 
 
 class SafetyMonitorNode(RobotNode):
@@ -80,6 +88,8 @@ class SafetyMonitorNode(RobotNode):
             for entry in self._contract.command:
                 if entry.name not in COMMANDS:
                     raise ConfigError(f"policy command {entry.name!r}: cmd_vel has only {', '.join(COMMANDS)}")
+                if entry.unit != (unit := UNITS[COMMANDS[entry.name][0]]):
+                    raise ConfigError(f"policy command {entry.name!r}: is in {entry.unit!r}, cmd_vel in {unit!r}")
         self._latch = Latch(self._latch_path())
         self._cycles, self._commands = StatePacket(robot), CommandPacket(robot)
         self._ticks = TickPacket(robot, self._command_count)
@@ -127,7 +137,7 @@ class SafetyMonitorNode(RobotNode):
         self._events = self.publisher(String, "~/events", qos.EVENTS)
         self._state = self.publisher(String, "~/state", qos.LATCHED)
         self._estop_active = self.publisher(Bool, "~/estop_active", qos.LATCHED)
-        self.listen(Bool, "estop", qos.LATCHED, lambda message: setattr(self, "_estop", message.data))
+        self.listen(Bool, ESTOP, qos.LATCHED, lambda message: setattr(self, "_estop", message.data))
         stamped = self.value("cmd_vel_stamped")
         self.listen(TwistStamped if stamped else Twist, "cmd_vel", command, self._on_twist)
         for request in Request:
@@ -153,6 +163,11 @@ class SafetyMonitorNode(RobotNode):
 
     # In the executor's thread.
 
+    def _incompatible(self, topic: str, info: Any) -> None:
+        super()._incompatible(topic, info)
+        if topic == ESTOP:  # a button that cannot be heard: nothing may move until it is put right
+            self._fault = "a publisher of 'estop' cannot be heard: it must be reliable and transient local"
+
     def _on_twist(self, message: Twist | TwistStamped) -> None:
         twist = message.twist if isinstance(message, TwistStamped) else message
         if self._contract is not None:
@@ -163,9 +178,11 @@ class SafetyMonitorNode(RobotNode):
     def _serve(self, request: Request, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         asked = Asked(request)
         self._asked.put(asked)
-        if asked.answered.wait(ANSWER_LIMIT):
+        stop = request in (Request.STOP, Request.ESTOP)
+        if asked.answered.wait(ANSWER_LIMIT) or not (stop or asked.take()):
+            asked.answered.wait()  # at most one control tick: the control thread was faster by a moment
             response.success, response.message = asked.answer.accepted, asked.answer.reason
-        else:
+        else:  # a stop still counts whenever it is heard; nothing else may happen after its refusal
             response.success, response.message = False, "the control loop does not answer: use the robot's own stop"
         return response
 
@@ -190,6 +207,8 @@ class SafetyMonitorNode(RobotNode):
             self._drive_heard.hear(self._now)
             if self._simulated and cycle.time == self._cycle_time:
                 self._drive.repeat()  # our answer was lost, or not needed: time stands still until it arrives
+                self._answer_requests()
+                self._remember_stop()
                 return
             self._cycle_time = cycle.time
         elif begin - self._arrived < patience or (self._simulated and math.isnan(self._cycle_time)):
@@ -228,6 +247,8 @@ class SafetyMonitorNode(RobotNode):
     def _answer_requests(self) -> None:
         while not self._asked.empty():
             asked = self._asked.get()
+            if not asked.take():  # withdrawn: the operator was told that it is refused
+                continue
             answer = self._loop.controller.request(asked.request, self._now)
             self._publish_event(
                 {"request": asked.request, "accepted": answer.accepted, "message": answer.reason, "time": self._now}

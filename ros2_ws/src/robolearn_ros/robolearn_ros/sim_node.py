@@ -24,7 +24,7 @@ from robolearn.config import ConfigError
 from robolearn.deploy.robot import load_robot_file
 from robolearn.deploy.types import RobotState
 from robolearn_ros import messages, qos
-from robolearn_ros.drive import Drive, Order
+from robolearn_ros.drive import ROLE, Drive, Order
 from robolearn_ros.node import OK, WARN, Parameter, RobotNode
 from robolearn_ros.node import main as run
 from sim.ground import Plane
@@ -55,6 +55,8 @@ ROPE = 0.15
 
 class SimNode(RobotNode):
     """Turns the world in a thread of its own; ROS messages come and go in the executor's."""
+
+    role = ROLE
 
     def __init__(self, **options: Any) -> None:
         super().__init__("sim_node", PARAMETERS, **options)
