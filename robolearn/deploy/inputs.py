@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from robolearn.deploy.contract import PolicyContract
 
 AnyFloat = NDArray[np.floating[Any]]
+_ROUNDING = 2e-3
+"""Share, or rad, by which a contract's pose and limits may differ from the robot file: both are rounded."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +53,7 @@ class PolicySetup:
         """Read a policy's contract; the gains are put into the robot's order of joints, by name.
 
         Raises:
-            ConfigError: the policy does not fit the robot.
+            ConfigError: the policy does not fit the robot, or was trained with another default pose or other limits.
         """
         part, statistics = contract.robot, contract.observation.statistics
         same = sorted(part.joints) == sorted(robot.joints)
@@ -71,6 +73,15 @@ class PolicySetup:
             may_fall=may_fall,
         )
         setup.check(robot)
+        ranges = np.array(part.position_limit)
+        for name, theirs, ours in (
+            ("default_pose", part.default_pose, robot.default_pose),
+            ("effort_limit", part.effort_limit, robot.effort_limit),
+            ("velocity_limit", part.velocity_limit, robot.velocity_limit),
+            ("position_limit lower", ranges[:, 0], robot.hard_low),
+            ("position_limit upper", ranges[:, 1], robot.hard_high),
+        ):
+            _same(name, np.array(theirs)[order], ours, robot)
         return setup
 
     def check(self, robot: RobotFile) -> None:
@@ -118,6 +129,16 @@ class PolicySetup:
             raise ConfigError("policy command_range: a lower limit is above its upper limit")
         if (self.observation_low > self.observation_high).any() or (self.observation_std < 0).any():
             raise ConfigError("policy observation statistics: low above high, or a negative standard deviation")
+
+
+def _same(name: str, theirs: Array, ours: Array, robot: RobotFile) -> None:
+    """Refuse a policy that was trained for another body: one value per joint (J,) of its contract and the robot file."""
+    for joint, trained, here in zip(robot.joints, theirs, ours, strict=True):
+        if not abs(trained - here) <= _ROUNDING * max(1.0, abs(here)):
+            raise ConfigError(
+                f"policy {name}: {trained:g} for joint {joint!r}, but robot {robot.name!r} has {here:g}: "
+                "correct the robot file, or train for this robot"
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
