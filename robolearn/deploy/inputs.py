@@ -14,6 +14,8 @@ from robolearn.deploy.robot import RobotFile
 from robolearn.deploy.types import Array
 
 AnyFloat = NDArray[np.floating[Any]]
+_ROUNDING = 2e-3
+"""Share, or rad, by which a contract's pose and limits may differ from the robot file: both are rounded."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +51,7 @@ class PolicySetup:
         """Read a policy's contract; the gains are put into the robot's order of joints, by name.
 
         Raises:
-            ConfigError: the policy does not fit the robot.
+            ConfigError: the policy does not fit the robot, or was trained with another default pose or other limits.
         """
         part, statistics = contract.robot, contract.observation.statistics
         same = sorted(part.joints) == sorted(robot.joints)
@@ -69,6 +71,7 @@ class PolicySetup:
             may_fall=may_fall,
         )
         setup.check(robot)
+        _check_body(contract, robot, order)
         _check_signals(contract)
         return setup
 
@@ -117,6 +120,25 @@ class PolicySetup:
             raise ConfigError("policy command_range: a lower limit is above its upper limit")
         if (self.observation_low > self.observation_high).any() or (self.observation_std < 0).any():
             raise ConfigError("policy observation statistics: low above high, or a negative standard deviation")
+
+
+def _check_body(contract: PolicyContract, robot: RobotFile, order: list[int]) -> None:
+    """Refuse a policy that was trained for another pose or other limits; ``order`` sorts its joints as the robot's."""
+    part = contract.robot
+    ranges = np.array(part.position_limit)
+    for name, trained, here in (
+        ("default_pose", part.default_pose, robot.default_pose),
+        ("effort_limit", part.effort_limit, robot.effort_limit),
+        ("velocity_limit", part.velocity_limit, robot.velocity_limit),
+        ("position_limit lower", ranges[:, 0], robot.hard_low),
+        ("position_limit upper", ranges[:, 1], robot.hard_high),
+    ):
+        for joint, theirs, ours in zip(robot.joints, np.array(trained)[order], here, strict=True):
+            if not abs(theirs - ours) <= _ROUNDING * max(1.0, abs(ours)):
+                raise ConfigError(
+                    f"policy {name}: {theirs:g} for joint {joint!r}, but robot {robot.name!r} has {ours:g}: "
+                    "correct the robot file, or train for this robot"
+                )
 
 
 def _check_signals(contract: PolicyContract) -> None:

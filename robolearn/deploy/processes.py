@@ -265,6 +265,6 @@ def need(package: str) -> None:
 
 
 def end_with_parent() -> None:
-    """In the child, before its program begins: ask the kernel for SIGTERM when the parent dies."""
-    assert _LIBC is not None
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    """In the child, before its program begins: ask the kernel for SIGTERM when the parent dies. Linux only."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

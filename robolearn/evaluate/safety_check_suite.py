@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from robolearn.deploy.policy import OnnxPolicy
+from robolearn.deploy.processes import end_with_parent
 from robolearn.deploy.robot import RobotFile, load_robot_file
 from robolearn.evaluate.safety_check import Outcome, run_timeline
 from robolearn.evaluate.safety_check_cases import CASES
@@ -121,7 +122,8 @@ def _results(suite: Suite, todo: Sequence[Part], jobs: int) -> Iterator[list[Out
         for part in todo:
             yield run_part(suite, part)
         return
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+    # Workers end with this process, however it ends: a part takes minutes, and what is done is in the report already.
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), end_with_parent) as pool:
         waiting = [pool.submit(run_part, suite, part) for part in todo]
         try:
             for future in as_completed(waiting):

@@ -119,3 +119,22 @@ def test_a_policy_that_reads_in_another_unit_frame_or_width_is_refused(policy_fi
 def test_a_policy_of_another_robot_is_refused(policy_file):
     with pytest.raises(ConfigError, match="made for 'a1'"):
         PolicyRunner(OnnxPolicy(policy_file), load_robot_file("go1"))
+
+
+@pytest.mark.parametrize(
+    ("field", "says"),
+    [
+        ("default_pose", "policy default_pose: "),
+        ("effort_limit", "policy effort_limit: "),
+        ("velocity_limit", "policy velocity_limit: "),
+        ("hard_low", "policy position_limit lower: "),
+        ("hard_high", "policy position_limit upper: "),
+    ],
+)
+def test_a_robot_file_with_another_pose_or_limit_is_refused_by_its_name(policy_file, field, says):
+    robot = load_robot_file("a1")
+    values = getattr(robot, field).copy()
+    values[4] += 0.05
+    with pytest.raises(ConfigError, match=says) as caught:
+        PolicyRunner(OnnxPolicy(policy_file), replace(robot, **{field: values}))
+    assert robot.joints[4] in str(caught.value)
