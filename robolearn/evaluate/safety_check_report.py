@@ -154,7 +154,8 @@ def _draw(result: Result, path: Path) -> None:
             axes.plot(times, places, "o", color=color, markersize=3.5, alpha=0.7, label=f"began in {mode}")
         axes.set_yticks(range(len(names)), names, fontsize=7)
         axes.set_ylim(len(names) - 0.5, -0.5)
-        axes.set_xscale("log")
+        if names:  # a logarithmic axis of nothing cannot be drawn
+            axes.set_xscale("log")
         axes.set_xlabel("s from the beginning of the fault to the reaction")
         axes.legend(loc="lower right", fontsize=7)
         figure.savefig(path, dpi=130)

@@ -134,7 +134,7 @@ def test_a_policy_of_another_robot_is_refused(policy_file):
 def test_a_robot_file_with_another_pose_or_limit_is_refused_by_its_name(policy_file, field, says):
     robot = load_robot_file("a1")
     values = getattr(robot, field).copy()
-    values[4] += 0.05
+    values[4] += 0.1
     with pytest.raises(ConfigError, match=says) as caught:
         PolicyRunner(OnnxPolicy(policy_file), replace(robot, **{field: values}))
     assert robot.joints[4] in str(caught.value)
