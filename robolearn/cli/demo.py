@@ -1,5 +1,5 @@
-"""The tour behind ``make demo``: train a quadruped for a few minutes, film, measure, export and deploy it, and try it in other
-simulators.
+"""The tour behind ``make demo``: train a quadruped for a few minutes, film, measure, export, deploy it, and try it in
+other simulators.
 
 Every stage is a `robolearn` command and is printed before it runs, so that each can be repeated by hand.
 """
