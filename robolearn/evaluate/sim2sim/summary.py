@@ -58,7 +58,7 @@ def summarise(
         axes: perturbation to label, unit and nominal value, in the order of reports.
         thresholds: what a policy must reach; the defaults when None.
         absent: simulators that could not be run, with the reason.
-        foreign: engines of other make than the reference, in which policies are ranked: its variants share its contacts.
+        foreign: engines of other make, in which policies are ranked: variants of the reference share its contacts.
             Where none of them was run, it is all but the reference.
 
     Raises:
