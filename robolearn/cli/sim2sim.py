@@ -6,12 +6,14 @@ scripts. An interrupted run goes on where it ended. docs/sim2sim.md says what ev
 robolearn sim2sim policies/a1_velocity_flat/policy.onnx
 robolearn sim2sim a/policy.onnx b/policy.onnx --suite full --processes 8 --out results/transfer
 robolearn sim2sim policy.onnx --sims mujoco pybullet drake
+robolearn sim2sim policy.onnx --suite full --ray head:6379
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,10 +21,12 @@ from robolearn.cli.errors import EXIT_FAILURE, CommandError
 
 if TYPE_CHECKING:
     from robolearn.evaluate.sim2sim.results import CaseResult
+    from robolearn.evaluate.sim2sim.spread import Spread
     from robolearn.evaluate.sim2sim.verdict import Thresholds
 
 THRESHOLDS = "sim2sim.yaml"
 """File beside a policy with what it must reach."""
+PROCESSES = 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sims", nargs="+", metavar="SIM", help="only these simulators, the reference is always run; list shows them"
     )
-    parser.add_argument("--processes", type=int, default=2, metavar="N", help="cases at a time (default: 2)")
+    parser.add_argument("--processes", type=int, metavar="N", help=f"cases at a time, here (default: {PROCESSES})")
+    parser.add_argument(
+        "--ray",
+        nargs="?",
+        const="local",
+        metavar="ADDRESS",
+        help="spread the cases with Ray over the cluster there (HOST:PORT, ray://HOST:PORT, auto), or on this machine",
+    )
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where results go (default: sim2sim/SUITE)")
     parser.add_argument(
         "--thresholds",
@@ -59,10 +70,9 @@ def run(args: argparse.Namespace) -> int:
     if args.sims == ["list"]:
         print("\n".join(f"{name:<18} {one.label}" for name, one in SIMULATORS.items()))
         return 0
+    spread = _spread(args.processes, args.ray)
     if not args.policies:
         raise CommandError("give at least one policy file, such as policies/a1_velocity_flat/policy.onnx")
-    if args.processes < 1:
-        raise CommandError(f"--processes {args.processes}: must be at least 1")
     suite = suites.find_suite(args.suite)
     chosen = [find(name).name for name in args.sims or suite.simulators]
     simulators = list(dict.fromkeys([REFERENCE, *chosen]))
@@ -81,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
             def report(done: int, result: CaseResult) -> None:
                 progress.update(done, seen.add(result))
 
-            results = suites.run(suite, policies, simulators, folder, args.processes, report)
+            results = suites.run(suite, policies, simulators, folder, spread, report)
     except PolicyFileError as error:
         raise CommandError(str(error), EXIT_FAILURE) from error
     foreign = [name for name in simulators if find(name).foreign]
@@ -100,6 +110,22 @@ def run(args: argparse.Namespace) -> int:
     if missed := verdict(summary.estimates, thresholds, REFERENCE):
         raise CommandError(f"{len(missed)} thresholds are not met", EXIT_FAILURE)
     return 0
+
+
+def _spread(processes: int | None, ray: str | None) -> Spread:
+    """Return what runs the cases."""
+    from robolearn.evaluate.sim2sim import cluster
+    from robolearn.evaluate.sim2sim.spread import spread
+
+    if processes is not None and processes < 1:
+        raise CommandError(f"--processes {processes}: must be at least 1")
+    if ray is None:
+        return partial(spread, processes=processes or PROCESSES)
+    if ray.endswith(".onnx"):
+        raise CommandError(f"--ray {ray}: that is a policy file; give the policies first, then --ray")
+    if ray != cluster.LOCAL and processes is not None:
+        raise CommandError("--processes: a cluster runs as many cases at a time as it has CPUs; leave it out")
+    return partial(cluster.spread, address=ray, processes=processes or PROCESSES)
 
 
 class _Seen:

@@ -44,25 +44,25 @@ class OnnxPolicy:
         contract: what the file says about itself.
     """
 
-    def __init__(self, path: str | Path, threads: int = 1) -> None:
+    def __init__(self, file: str | Path | bytes, threads: int = 1) -> None:
         """Load and check a policy.
 
         Args:
-            path: the ``.onnx`` file.
+            file: the ``.onnx`` file, or its content.
             threads: threads of ONNX Runtime; one is fastest for small networks and leaves the other cores alone.
 
         Raises:
             PolicyFileError: the file is missing, damaged, edited, of another version, or its graph does not fit its
                 contract or gives other results than at export. No check is left out.
         """
-        self.path = Path(path)
+        name = "policy" if isinstance(file, bytes) else str(Path(file))
         try:
-            model, metadata = unseal(read_file(self.path))
+            model, metadata = unseal(file if isinstance(file, bytes) else read_file(file))
             self.contract: PolicyContract = contracts.from_metadata(metadata)
             self._session = _session(model, threads)
             self._check_graph()
         except PolicyFileError as error:
-            raise PolicyFileError(str(error) if str(self.path) in str(error) else f"{self.path}: {error}") from error
+            raise PolicyFileError(str(error) if name in str(error) else f"{name}: {error}") from error
         c = self.contract
         self._shapes = {name: (1, signal.width) for name, signal in c.signals.items()}
         self._inputs: dict[str, Array] = {name: np.zeros(shape, np.float32) for name, shape in self._shapes.items()}
@@ -70,7 +70,7 @@ class OnnxPolicy:
         self._memory = {name: value.copy() for name, value in self._initial.items()}
         self._names = [output.name for output in self._session.get_outputs()]
         if failures := self.check_golden():
-            raise PolicyFileError(f"{self.path}: {failures[0]}; this ONNX Runtime must not run the policy")
+            raise PolicyFileError(f"{name}: {failures[0]}; this ONNX Runtime must not run the policy")
 
     def _check_graph(self) -> None:
         """Compare names and sizes of the graph's inputs and outputs with the contract."""

@@ -54,12 +54,14 @@ class Recording:
     qpos: NDArray[np.float32]
 
 
-def run_case(case: Case, policy: Path, robot: Robot | None = None, seconds: float = scripts.SECONDS) -> CaseResult:
+def run_case(
+    case: Case, policy: Path | bytes, robot: Robot | None = None, seconds: float = scripts.SECONDS
+) -> CaseResult:
     """Run a case and measure it. Whatever fails in its simulator becomes the result's ``error``.
 
     Args:
         case: the case.
-        policy: the file of the policy.
+        policy: the file of the policy, or its content.
         robot: the robot where it is not one that ships under the name in the file.
         seconds: length of an episode.
 
@@ -83,7 +85,7 @@ def run_case(case: Case, policy: Path, robot: Robot | None = None, seconds: floa
 
 def record(
     case: Case,
-    policy: Path,
+    policy: Path | bytes,
     robot: Robot | None = None,
     seconds: float = scripts.SECONDS,
     fixed: bool = False,
@@ -116,7 +118,11 @@ def record(
 
 
 def _build(
-    case: Case, policy: Path, robot: Robot | None, simulator: Simulator, values: Mapping[str, NDArray[np.float64]]
+    case: Case,
+    policy: Path | bytes,
+    robot: Robot | None,
+    simulator: Simulator,
+    values: Mapping[str, NDArray[np.float64]],
 ) -> World:
     try:
         return make_world(

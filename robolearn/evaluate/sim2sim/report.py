@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import importlib.metadata
 import math
-import platform
 import shlex
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,13 +18,13 @@ from robolearn.evaluate.sim2sim.measures import MEASURES
 from robolearn.evaluate.sim2sim.plots import draw_conditions, draw_curves, draw_failures, draw_overview, draw_scores
 from robolearn.evaluate.sim2sim.report_style import CSS
 from robolearn.evaluate.sim2sim.results import JOINT, NOMINAL
+from robolearn.evaluate.sim2sim.simulators import versions
 from robolearn.evaluate.sim2sim.summary import Summary
 from robolearn.evaluate.sim2sim.table import text
 from robolearn.evaluate.sim2sim.verdict import Criterion, headline
 from robolearn.evaluate.statistics import CONFIDENCE, RESAMPLES, Interval
 from robolearn.run_folder import git_state, machine
 
-PACKAGES = ("robolearn", "mujoco", "mujoco-warp", "pybullet", "drake", "onnxruntime", "torch", "numpy")
 VIDEOS = {".mp4": "video/mp4", ".webm": "video/webm", ".gif": "image/gif"}
 MARKS = {"good": "✓", "fair": "~", "bad": "✗"}
 
@@ -71,14 +69,8 @@ def provenance(command: Sequence[str], policies: Mapping[str, str]) -> Provenanc
     """Say by which command, where, when and with which versions this is run."""
     state = git_state()
     commit = f"{state['git_commit']}{', changed' if state['git_dirty'] else ''}" if state["git_commit"] else ""
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     now = time.strftime("%Y-%m-%d %H:%M:%S %z")
-    return Provenance(shlex.join(command), dict(policies), now, machine(), versions, commit)
+    return Provenance(shlex.join(command), dict(policies), now, machine(), versions(), commit)
 
 
 def preformatted(plain: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -13,6 +15,8 @@ from sim.scene import PhysicsConfig
 
 REFERENCE = "mujoco"
 """The simulator that policies are trained in."""
+PACKAGES = ("robolearn", "mujoco", "mujoco-warp", "pybullet", "drake", "onnxruntime", "torch", "numpy")
+"""What results depend on."""
 
 
 @dataclass(frozen=True)
@@ -84,3 +88,14 @@ def missing(simulator: Simulator) -> str:
         extra = "gpu" if simulator.engine == "warp" else "sim2sim"
         return f"package {simulator.package!r} is not installed: pip install 'robolearn[{extra}]'"
     return ""
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that results depend on, as far as they are installed."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
@@ -13,6 +13,9 @@ from robolearn.evaluate.sim2sim.results import Case, CaseResult
 
 Work = Callable[[Case], CaseResult]
 """Runs one case; must be importable by another process (a function of a module, or ``partial`` of one)."""
+Results = Generator[CaseResult, None, None]
+Spread = Callable[[Sequence[Case], Work], Results]
+"""Gives the result of every case, in the order in which they end; ``spread`` here and in ``cluster`` become one."""
 
 
 class _Worker:
@@ -49,7 +52,7 @@ class _Worker:
         self.process.join()
 
 
-def spread(cases: Sequence[Case], work: Work, processes: int) -> Iterator[CaseResult]:
+def spread(cases: Sequence[Case], work: Work, processes: int) -> Results:
     """Give the result of every case, in the order in which they end.
 
     Args:
@@ -88,11 +91,15 @@ def _serve(work: Work, pipe: Connection) -> None:
                 case = pipe.recv()
             except EOFError:
                 return
-            try:
-                result = work(case)
-            except Exception as error:
-                result = CaseResult(case, error=f"{type(error).__name__}: {' '.join(str(error).split())}")
-            pipe.send(result)
+            pipe.send(attempt(work, case))
+
+
+def attempt(work: Work, case: Case) -> CaseResult:
+    """Run a case; whatever it raises becomes the result's ``error``."""
+    try:
+        return work(case)
+    except Exception as error:
+        return CaseResult(case, error=f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
 def _how(code: int | None) -> str:

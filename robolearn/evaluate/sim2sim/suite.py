@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 from robolearn.config import ConfigError, unknown
 from robolearn.deploy.contract import read_contract
+from robolearn.deploy.onnx_file import read_file
 from robolearn.evaluate.sim2sim.episodes import run_case
 from robolearn.evaluate.sim2sim.perturbations import PERTURBATIONS
 from robolearn.evaluate.sim2sim.results import JOINT, NOMINAL, Case, CaseResult, Experiment, ResultFile
 from robolearn.evaluate.sim2sim.simulators import REFERENCE, SIMULATORS, find, missing
-from robolearn.evaluate.sim2sim.spread import spread
+from robolearn.evaluate.sim2sim.spread import Spread
 
 RESULTS = "results.jsonl"
 """File of the results in the folder of a benchmark."""
@@ -171,7 +173,7 @@ def run(
     policies: Mapping[str, Path],
     simulators: Sequence[str],
     folder: Path,
-    processes: int,
+    spread: Spread,
     report: Callable[[int, CaseResult], None],
 ) -> list[CaseResult]:
     """Run what is not yet in ``folder``, and return the results of all cases.
@@ -181,7 +183,7 @@ def run(
         policies: name to file.
         simulators: in which; those that are missing here are left to the caller to show.
         folder: where results are kept. Running again goes on where an interrupted run ended.
-        processes: at most so many at a time.
+        spread: runs the cases, in processes of this machine or on several machines.
         report: called with the number of cases that are done, and each result.
 
     Raises:
@@ -195,10 +197,13 @@ def run(
     wanted = set(cases)
     done = {result.case: result for result in file if result.case in wanted and not _worth_another_try(result)}
     left = sorted((case for case in cases if case not in done), key=_turn)
-    for result in spread(left, partial(_work, {name: str(path) for name, path in policies.items()}), processes):
-        file.append([result])
-        done[result.case] = result
-        report(len(done), result)
+    # Policies travel as bytes: another machine does not have the file, and here it may change meanwhile.
+    work = partial(_work, {name: read_file(path) for name, path in policies.items()})
+    with closing(spread(left, work)) as results:
+        for result in results:
+            file.append([result])
+            done[result.case] = result
+            report(len(done), result)
     return [done[case] for case in cases]
 
 
@@ -207,8 +212,8 @@ def _worth_another_try(result: CaseResult) -> bool:
     return bool(result.error) and result.details.get("failure") != "unsupported"
 
 
-def _work(paths: Mapping[str, str], case: Case) -> CaseResult:
-    return run_case(case, Path(paths[case.policy]))
+def _work(policies: Mapping[str, bytes], case: Case) -> CaseResult:
+    return run_case(case, policies[case.policy])
 
 
 def _claim(folder: Path, suite: Suite, policies: Mapping[str, Path]) -> None:

@@ -43,7 +43,7 @@ class World:
 
     def __init__(
         self,
-        path: Path,
+        policy: Path | bytes,
         simulator: Simulator,
         num_envs: int,
         robot: Robot | None = None,
@@ -51,7 +51,7 @@ class World:
     ) -> None:
         """Build them; see ``make_world``."""
         self.simulator = simulator
-        self.policies = [OnnxPolicy(path) for _ in range(num_envs)]
+        self.policies = [OnnxPolicy(policy) for _ in range(num_envs)]
         self.contract = self.policies[0].contract
         fitted = _fit(robot or load_robot(self.contract.robot.name), self.contract)
         task = _task(self.contract, simulator)
@@ -67,7 +67,7 @@ class World:
         self._scale = torch.tensor(fitted.action_scale)
         known = {"joint_position", "joint_velocity", "base_angular_velocity", "base_orientation", "command"}
         if strange := sorted(set(self.contract.signals) - known):
-            raise ConfigError(f"policy {path}: a robot's readings do not give the signals {', '.join(strange)}")
+            raise ConfigError(f"the policy reads {', '.join(strange)}, which a robot's readings do not give")
 
     @property
     def num_envs(self) -> int:
@@ -112,7 +112,7 @@ class World:
 
 
 def make_world(
-    policy: Path,
+    policy: Path | bytes,
     simulator: str,
     num_envs: int,
     robot: Robot | None = None,
@@ -121,7 +121,7 @@ def make_world(
     """Build N robots for a policy file in a simulator.
 
     Args:
-        policy: the ``.onnx`` file.
+        policy: the ``.onnx`` file, or its content.
         simulator: name of a simulator.
         num_envs: N.
         robot: the robot where it is not one that ships under the name in the file.

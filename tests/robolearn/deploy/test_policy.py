@@ -165,6 +165,13 @@ def test_an_edit_by_hand_is_noticed(policy_file, tmp_path):
         OnnxPolicy(path)
 
 
+def test_the_content_of_a_file_is_as_good_as_the_file(policy, policy_file):
+    content = policy_file.read_bytes()
+    assert OnnxPolicy(content).contract == policy.contract
+    with pytest.raises(PolicyFileError, match="edited or damaged"):
+        OnnxPolicy(content.replace(b'"control_dt": 0.02', b'"control_dt": 0.03'))
+
+
 def test_a_plain_onnx_file_is_no_policy(policy_file, tmp_path):
     bare, _ = onnx_file.unseal(policy_file.read_bytes())
     path = tmp_path / "bare.onnx"

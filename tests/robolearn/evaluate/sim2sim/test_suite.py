@@ -1,5 +1,6 @@
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from robolearn.evaluate.sim2sim import suite as suites
 from robolearn.evaluate.sim2sim.perturbations import PERTURBATIONS
 from robolearn.evaluate.sim2sim.results import CaseResult, ResultFile
 from robolearn.evaluate.sim2sim.simulators import REFERENCE, find
+from robolearn.evaluate.sim2sim.spread import spread
 from robolearn.evaluate.sim2sim.suite import SUITES, Suite, cases_of, find_suite, name_policies
 
 ROOT = Path(__file__).parents[4]
@@ -64,12 +66,13 @@ def test_what_every_figure_needs_comes_first_and_slow_engines_before_fast_ones()
     assert order[-1] == (False, REFERENCE)
 
 
-def run(folder, suite=TINY, processes=1, policies=None):
+def run(folder, suite=TINY):
     seen = []
-    results = suites.run(
-        suite, policies or {"a1": RELEASED}, suite.simulators, folder, processes, lambda done, result: seen.append(done)
-    )
-    return results, seen
+
+    def report(done, result):
+        seen.append(done)
+
+    return suites.run(suite, {"a1": RELEASED}, suite.simulators, folder, partial(spread, processes=1), report), seen
 
 
 @pytest.fixture(scope="module")
