@@ -1,8 +1,8 @@
 """How many episodes a minute the transfer benchmark gets from each simulator, and what a second process adds.
 
 The simulators take turns in one process, each with a case of the suite, undisturbed, with as many robots as such a case
-has; what is not installed is left out. Then one process and two take turns with the same cases, in all simulators of
-the suite, the starts of the processes included.
+has; what is not installed is left out. Then one process and two take turns with the same cases: those of the suite that
+are undisturbed or disturbed by everything together, in all of its simulators, the starts of the processes included.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from statistics import median
 from common import Ratio, Report, finish, parse, parser, take_turns, timed
 
 from robolearn.evaluate.sim2sim.episodes import run_case
-from robolearn.evaluate.sim2sim.results import Case
+from robolearn.evaluate.sim2sim.results import JOINT, NOMINAL, Case
 from robolearn.evaluate.sim2sim.scripts import SECONDS
 from robolearn.evaluate.sim2sim.simulators import REFERENCE, SIMULATORS, missing
 from robolearn.evaluate.sim2sim.spread import spread
@@ -82,7 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"to {REFERENCE}": ratio.text(),
         })  # fmt: skip
     # Slow engines first, as in a suite: no process is left alone with one at the end.
-    work = [cases[name] for name in reversed(shared) if name in cases]
+    work = cases_of(suite, ["a1"], [name for name in reversed(shared) if name in cases])
+    work = [case for case in work if case.perturbation in (NOMINAL, JOINT)]
     report.speeds = take_turns(
         {
             name: partial(timed, partial(run_all, work, seconds, count), 60 * episodes(work))
