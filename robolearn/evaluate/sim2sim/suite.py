@@ -11,6 +11,7 @@ from pathlib import Path
 from robolearn.config import ConfigError, unknown
 from robolearn.deploy.contract import read_contract
 from robolearn.evaluate.sim2sim.episodes import run_case
+from robolearn.evaluate.sim2sim.estimates import is_unsupported
 from robolearn.evaluate.sim2sim.perturbations import PERTURBATIONS
 from robolearn.evaluate.sim2sim.results import JOINT, NOMINAL, Case, CaseResult, Experiment, ResultFile
 from robolearn.evaluate.sim2sim.simulators import REFERENCE, SIMULATORS, find, missing
@@ -204,7 +205,7 @@ def run(
 
 def _worth_another_try(result: CaseResult) -> bool:
     """A simulator that failed may have been killed from outside; one that cannot do something will not learn it."""
-    return bool(result.error) and result.details.get("failure") != "unsupported"
+    return bool(result.error) and not is_unsupported(result)
 
 
 def _work(paths: Mapping[str, str], case: Case) -> CaseResult:
