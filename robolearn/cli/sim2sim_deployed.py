@@ -19,7 +19,7 @@ from robolearn.config import ConfigError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("policy", type=Path, metavar="POLICY", help="policy file (.onnx)")
-    parser.add_argument("--episodes", type=int, default=2, metavar="N", help="through the nodes (default: 2)")
+    parser.add_argument("--episodes", type=int, default=3, metavar="N", help="through the nodes (default: 3)")
     parser.add_argument("--seconds", type=float, default=10.0, help="length of an episode (default: 10)")
     parser.add_argument("--seed", type=int, default=0, help="of command scripts and starts (default: 0)")
     parser.add_argument(

@@ -29,8 +29,11 @@ from robolearn.evaluate.sim2sim.episodes import place, run
 from robolearn.evaluate.sim2sim.measures import measure
 from robolearn.evaluate.sim2sim.simulators import REFERENCE, find
 from robolearn.evaluate.sim2sim.world import World, make_world
+from robolearn.replay.mcap import BagError
 from robolearn.replay.recording import load
 
+ATTEMPTS = 3
+"""How often an episode is walked until its recording is whole: a busy computer says nothing about a policy."""
 STARTS = 16
 """Of each episode in the benchmark."""
 Values = Mapping[str, Array]
@@ -62,7 +65,7 @@ def check(way: Way, episodes: int, seconds: float, seed: int, out: Path, say: Sa
         say: is told how it gets on.
 
     Raises:
-        BagError: a recording has a hole.
+        BagError: a recording has a hole, or the policy was late, in each of ``ATTEMPTS``.
         ConfigError: the policy cannot be deployed, or ROS 2 is not installed.
         NodesError: the nodes did not get as far as walking.
         PolicyFileError: the policy file cannot be used.
@@ -77,10 +80,9 @@ def check(way: Way, episodes: int, seconds: float, seed: int, out: Path, say: Sa
     try:
         for episode in range(episodes):
             say(f"episode {episode}: ROS 2 nodes ...")
-            folder = out / f"episode_{episode}"
-            walk(way, wanted[:, episode], f"transfer_{episode}", folder)
+            walked = _walk(way, wanted[:, episode], f"transfer_{episode}", out / f"episode_{episode}", say)
             say(f"episode {episode}: the same in one process ...")
-            _examine(take_apart(load(folder), len(wanted)), way, world, wanted[:, episode], found)
+            _examine(walked, way, world, wanted[:, episode], found)
     finally:
         world.close()
     say(f"the benchmark, {STARTS} starts of each ...")
@@ -98,6 +100,20 @@ def check(way: Way, episodes: int, seconds: float, seed: int, out: Path, say: Sa
 def timestep() -> float:
     """Return the physics step of the benchmark's reference, s."""
     return find(REFERENCE).physics.timestep
+
+
+def _walk(way: Way, script: Array, namespace: str, folder: Path, say: Say) -> Episode:
+    """Walk an episode; once more where the computer was too busy for it."""
+    attempt = 1
+    while True:
+        walk(way, script, namespace, folder)
+        try:
+            return take_apart(load(folder), len(script))
+        except BagError as error:
+            if attempt == ATTEMPTS:
+                raise
+            say(f"  once more: {error}")
+        attempt += 1
 
 
 def _examine(episode: Episode, way: Way, world: World, script: Array, found: _Found) -> None:

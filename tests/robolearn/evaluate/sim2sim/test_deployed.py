@@ -245,10 +245,14 @@ def test_everything_must_agree():
 def whole(tmp_path, monkeypatch):
     """The whole comparison, with a walk in this process in the place of the nodes'."""
 
-    def run(do=lambda robot: None):
-        asked = []
+    def run(do=lambda robot: None, losses=()):
+        asked, losses = [], list(losses)
+
+        def load(folder):
+            return Walked(asked[-1], at=10, do=do).recording(losses.pop(0) if losses else None)
+
         monkeypatch.setattr(check, "walk", lambda way, script, namespace, folder: asked.append(script))
-        monkeypatch.setattr(check, "load", lambda folder: Walked(asked[-1], at=10, do=do).recording())
+        monkeypatch.setattr(check, "load", load)
         way = check.Way(POLICY, None, check.timestep())
         return check.check(way, 1, 3.0, 0, tmp_path, say=lambda text: None)
 
@@ -261,6 +265,13 @@ def test_the_released_policy_does_deployed_what_it_does_in_the_benchmark(whole):
     for row in found.rows:
         assert row.in_process == row.nodes
         assert abs(row.nodes - row.benchmark) <= 2 * row.tolerance, row  # a single episode
+
+
+def test_a_recording_with_a_hole_is_made_once_more_but_not_for_ever(whole):
+    hole = {"commands": [100]}
+    assert all(each.agrees for each in whole(losses=[hole]).checks)
+    with pytest.raises(BagError, match="1 commands were not recorded"):
+        whole(losses=[hole] * check.ATTEMPTS)
 
 
 def test_other_drives_do_not_agree(whole):
