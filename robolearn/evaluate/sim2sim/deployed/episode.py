@@ -11,7 +11,7 @@ from robolearn.deploy.robot import RobotFile
 from robolearn.deploy.types import Array, JointCommand
 from robolearn.replay.mcap import BagError
 from robolearn.replay.packets import Series
-from robolearn.replay.recording import Recording
+from robolearn.replay.recording import Note, Recording
 
 _FIELDS = ("position", "velocity", "kp", "kd", "torque")
 
@@ -84,7 +84,13 @@ def take_apart(recording: Recording, steps: int) -> Episode:
         raise BagError(f"{path}: the robot was driven before anything was recorded: what it did then is not known")
     # Before the recorder heard the first one, the controller was at rest too: replayed readings show whether it was.
     commands = [JointCommand.zero(len(robot.joints))] * (known - 1) + commands
-    readings = recording.states
+    states = recording.states
+    readings = {
+        _cycle(time, robot): {name: values[place] for name, values in states.fields.items()}
+        for place, time in _places(states, "cycle")
+    }
+    if not any(cycle in readings for cycle in range(end - every + 1, end + 1)):
+        raise BagError(f"{path}: no reading of the episode's last step was recorded: where it led to is not known")
     return Episode(
         robot=robot,
         commands=tuple(commands),
@@ -94,10 +100,7 @@ def take_apart(recording: Recording, steps: int) -> Episode:
         command=recording.asked["command"][[requests[number] for number in wanted]],
         action=recording.answered["action"][[answers[number] for number in wanted]],
         target=recording.answered["joint_target"][[answers[number] for number in wanted]],
-        readings={
-            _cycle(time, robot): {name: values[place] for name, values in readings.fields.items()}
-            for place, time in _places(readings, "cycle")
-        },
+        readings=readings,
         stopped=stopped if count < steps else "",
     )
 
@@ -112,7 +115,8 @@ def _policy_begin(recording: Recording, every: int) -> tuple[int, int]:
     cycles = np.rint(ticks.column("cycle")[used >= 0] * recording.robot.control_hz).astype(int)
     first = int(recording.answered.column("number").min())
     begins: NDArray[np.int_] = cycles - every * (numbers - first)
-    if (late := begins != begins[0]).any():
+    entered = [_cycle(note.data["time"], recording.robot) for note in recording.notes if _enters(note, "policy")]
+    if (late := begins != (entered or begins)[-1]).any():
         raise BagError(
             f"{recording.path}: the policy answered late at {cycles[late][0] * recording.robot.control_dt:.3f} s: the "
             "computer is too busy; run it again, or more slowly"
@@ -127,6 +131,10 @@ def _end(recording: Recording, begin: int) -> tuple[int, str]:
         if note.data.get("from") == "policy" and note.data["time"] >= start:
             return _cycle(note.data["time"], recording.robot), str(note.data["message"] or note.data["mode"])
     return 2**31, ""
+
+
+def _enters(note: Note, mode: str) -> bool:
+    return note.data.get("mode") == mode and "from" in note.data
 
 
 def _last_word(recording: Recording) -> str:

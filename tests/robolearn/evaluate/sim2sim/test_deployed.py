@@ -28,6 +28,7 @@ from robolearn.evaluate.sim2sim.deployed.truth import Truth
 from robolearn.evaluate.sim2sim.measures import MEASURES, SCORE, measure
 from robolearn.evaluate.sim2sim.world import make_world
 from robolearn.replay.mcap import BagError
+from robolearn.replay.recording import Note
 
 torch.set_num_threads(1)
 STEPS = 40
@@ -131,6 +132,7 @@ def test_what_the_recorder_did_not_hear_of_a_limp_robot_is_no_loss(walked):
         ({"answered": [3]}, "1 of 40 steps of the policy were not recorded"),
         ({"asked": [3, 5]}, "2 of 40 steps"),
         ({"ticks": slice(None)}, "never answered"),
+        ({"states": slice(500, None)}, "no reading of the episode's last step"),
     ],
 )
 def test_a_hole_is_said_and_not_guessed(walked, lost, words):
@@ -153,6 +155,14 @@ def test_a_late_answer_is_said():
     answers[place], answers[place + 1] = answers[place + 1], answers[place]
     with pytest.raises(BagError, match="answered late at"):
         take_apart(walked.recording(), STEPS)
+
+
+def test_a_first_answer_that_was_late_is_said(walked):
+    recording = walked.recording()
+    entered = dict(recording.notes[-1].data)
+    notes = (*recording.notes[:-1], Note(0.0, entered | {"time": entered["time"] - 0.005}))
+    with pytest.raises(BagError, match="answered late at"):
+        take_apart(dataclasses.replace(recording, notes=notes), STEPS)
 
 
 def test_a_robot_that_was_stopped_ends_its_episode(world):
