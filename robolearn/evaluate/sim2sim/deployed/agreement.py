@@ -17,7 +17,7 @@ from robolearn.evaluate.statistics import finite_only
 SHARE = 0.02
 """Of a measure's scale, from its score 0 to 1: how far benchmark and nodes may be apart for reasons of their own.
 
-Without a fault 16 runs needed 0.004 at most beyond the standard errors; drives with 0.7 of their gains came to 0.2."""
+docs/sim2sim_ros.md says how often this is wrong."""
 SIGMAS = 3.0
 """Standard errors that come on top."""
 SAME = 1e-3

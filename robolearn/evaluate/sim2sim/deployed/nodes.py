@@ -88,7 +88,7 @@ def walk(way: Way, script: Array, namespace: str, folder: Path) -> None:
 
 
 def _start(operator: Operator, fault: Mapping[str, Any] | None) -> None:
-    """From nodes that come up to the policy in control, with no velocity."""
+    """From nodes that come up to a policy that is given control, with no velocity."""
     operator.wait_for_state("idle", LIMIT)
     operator.wait_for(lambda: _heard(operator) >= HEARD, LIMIT, "the recorder's word that it hears everybody")
     operator.drive(0.0)
@@ -96,7 +96,7 @@ def _start(operator: Operator, fault: Mapping[str, Any] | None) -> None:
     operator.reach("stand", "ready", LIMIT)
     if fault is not None:
         operator.inject_fault(fault, LIMIT)
-    operator.reach("start_policy", "policy", LIMIT)
+    operator.reach("start_policy", timeout=LIMIT)
 
 
 def _follow(operator: Operator, script: Array, dt: float) -> None:

@@ -125,8 +125,10 @@ class Operator:
             answer = self._call(client, Trigger.Request(), node, timeout)
         return Answer(answer.success, answer.message)
 
-    def reach(self, request: str, state: str, timeout: float = TIMEOUT) -> None:
+    def reach(self, request: str, state: str = "", timeout: float = TIMEOUT) -> None:
         """Ask until it is accepted, as heartbeats may still be on their way, and wait until the mode is ``state``.
+
+        Without a state nothing is waited for: a mode that is left again at once may be missed, its event is not.
 
         Raises:
             ConfigError: there is no such request.
@@ -137,7 +139,8 @@ class Operator:
             if time.monotonic() > end:
                 raise OperatorError(answer.reason)
             time.sleep(_AGAIN)
-        self.wait_for_state(state, timeout)
+        if state:
+            self.wait_for_state(state, timeout)
 
     def drive(self, forward: float, left: float = 0.0, turn: float = 0.0) -> None:
         """Command a velocity (m/s, m/s, rad/s) from now on."""
