@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-QUICK = ("env_step", "train_loop", "ppo_update", "vs_sb3", "time_to_walk", "scaling", "inference")
+QUICK = ("env_step", "train_loop", "ppo_update", "vs_sb3", "time_to_walk", "scaling", "inference", "deployed_agreement")
 
 
 @pytest.fixture(autouse=True)

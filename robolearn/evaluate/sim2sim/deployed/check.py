@@ -86,7 +86,7 @@ def check(way: Way, episodes: int, seconds: float, seed: int, out: Path, say: Sa
     finally:
         world.close()
     say(f"the benchmark, {STARTS} starts of each ...")
-    benchmark = _benchmark(way.policy, found.asked, seed)
+    benchmark = reference(way.policy, found.asked, seed)
     checks = (
         _commands(found.late),
         _readings(found.replays),
@@ -144,7 +144,7 @@ def _measures(truth: Truth, steps: int, episode: Episode, world: World, asked: A
     return measure(truth.trace(world, episode, asked, steps)) if steps else {}
 
 
-def _benchmark(policy: Path, asked: Sequence[Array], seed: int) -> list[Values]:
+def reference(policy: Path, asked: Sequence[Array], seed: int) -> list[Values]:
     """Return the benchmark's measures of the episodes, from ``STARTS`` starts of each."""
     count = len(asked)
     world = make_world(policy, REFERENCE, count * STARTS)

@@ -269,7 +269,7 @@ def whole(tmp_path, monkeypatch):
     return run
 
 
-def test_the_released_policy_does_deployed_what_it_does_in_the_benchmark(whole):
+def test_the_released_policy_does_deployed_what_it_does_in_thereference(whole):
     found = whole()
     assert all(each.agrees for each in found.checks)
     for row in found.rows:
@@ -298,6 +298,6 @@ def test_a_lasting_difference_of_the_robot_is_seen_in_the_measures(world):
     robot = make_robot()
     weaken(robot, 0.6)
     theirs = [measure(replay(episode, robot).truth.trace(world, episode, script, episode.steps))]
-    rows = compare_measures(check._benchmark(POLICY, [script], 0), theirs, theirs)
+    rows = compare_measures(check.reference(POLICY, [script], 0), theirs, theirs)
     assert not all(row.agrees for row in rows)
     assert agreement.Agreement(1, 16, rows, ()).table().count("NO") >= 2
