@@ -7,8 +7,10 @@ and with drives that have a share of the stiffness that they are told. Only the 
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return measure(found.truth.trace(world, episode, script, found.steps))
 
     report = Report("deployed_agreement", {"episodes": episodes, "seconds": seconds, "threads": options.threads}, "")
-    differing: dict[float, list[str]] = {share: [] for share in SHARES}
+    differing: dict[float, list[list[str]]] = {share: [] for share in SHARES}
     world = make_world(POLICY, REFERENCE, 1)
     world.reset()
     for number in range(options.seed, options.seed + rounds):
@@ -68,14 +70,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for share in SHARES:
             theirs = [walk(world, script, share) for script in asked]
             names = [row.name for row in compare_measures(benchmark, theirs, theirs) if not row.agrees]
-            differing[share] += [", ".join(names)] if names else []
+            differing[share] += [names] if names else []
     world.close()
     for share, found in differing.items():
+        often = Counter(chain.from_iterable(found)).most_common(4)
         report.rows.append({
             "stiffness": f"{share:g}",
             "comparisons": rounds,
             "did not agree": len(found),
-            "in": "; ".join(found),
+            "most often in": ", ".join(f"{name} {count}" for name, count in often),
         })  # fmt: skip
     return finish(report, options)
 
