@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m robolearn.evaluate.rendering --install
 	@touch $@
 
-demo: install  ## train a quadruped for a few minutes, then film, measure, export and deploy it (< 10 min on 2 cores)
+demo: install  ## train a quadruped for a few minutes, then film, measure, export, deploy it and try other simulators (< 10 min on 2 cores)
 	@$(BIN)/python -m robolearn.cli.demo --out $(OUT)
 
 test: install  ## run all tests

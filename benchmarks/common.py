@@ -20,7 +20,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from robolearn.rl.runner import OnPolicyRunner
 
 PACKAGES = ("robolearn", "mujoco", "torch", "numpy", "gymnasium", "stable-baselines3", "rsl-rl-lib", "mujoco-warp")
 Turn = Callable[[], float]
@@ -127,6 +130,18 @@ def timed(work: Callable[[], object], units: float) -> float:
     start = time.perf_counter()
     work()
     return units / (time.perf_counter() - start)
+
+
+def learn(
+    runner: OnPolicyRunner, iterations: int | None = None, on_iteration: Callable[..., None] | None = None
+) -> None:
+    """Train as ``runner.learn`` does, but let the first Ctrl-C or SIGTERM end the benchmark, not one turn of it.
+
+    Raises:
+        KeyboardInterrupt: the training was told to stop.
+    """
+    if runner.learn(iterations, on_iteration).interrupted:
+        raise KeyboardInterrupt
 
 
 def cores() -> int:

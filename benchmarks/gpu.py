@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from common import Report, finish, parse, parser, take_turns, timed
+from common import Report, finish, learn, parse, parser, take_turns, timed
 from physics import RandomActions
 from train_loop import make_runner
 
@@ -65,7 +65,7 @@ def measure(robot: str, task: str, num_envs: int, device: str, seed: int, steps:
             state["obs"] = env.step(decision.actions).obs
 
     def training() -> None:
-        runner.learn(runner.iteration + max(1, steps // runner.storage.steps))
+        learn(runner, runner.iteration + max(1, steps // runner.storage.steps))
 
     samples = {"stepping": steps, "inference": steps, "training": max(1, steps // runner.storage.steps) * 24}
     works = {"stepping": stepping, "inference": inference, "training": training}

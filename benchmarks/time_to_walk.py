@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from common import Report, finish, parse, parser
+from common import Report, finish, learn, parse, parser
 
 from robolearn.experiment import ExperimentConfig, compose, make_env, make_runner
 
@@ -69,7 +69,7 @@ def train(config: ExperimentConfig, threshold: float, show: bool) -> dict[str, A
 
     reached = False
     try:
-        runner.learn(on_iteration=on_iteration)
+        learn(runner, on_iteration=on_iteration)
     except _Walks:
         reached = True
     seconds = time.perf_counter() - start

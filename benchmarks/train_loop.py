@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 import torch
-from common import Report, finish, parse, parser, take_turns
+from common import Report, finish, learn, parse, parser, take_turns
 from physics import RawPhysics, Recorder, make_env
 
 from robolearn.rl import PPO, ActorCritic, NetworkConfig, OnPolicyRunner, PPOConfig, RunnerConfig, seed_everything
@@ -26,7 +26,7 @@ def make_runner(env: TaskEnv, seed: int, steps: int = 24) -> OnPolicyRunner:
     seed_everything(seed)
     policy = ActorCritic(env.obs_dims, env.num_actions, 0, NETWORK).to(env.device)
     runner = OnPolicyRunner(env, policy, PPO(policy, UPDATE, seed=seed), RunnerConfig(steps_per_env=steps))
-    runner.learn(1)
+    learn(runner, 1)
     return runner
 
 
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for name in seconds:
                 seconds[name] += metrics[f"time/{name}_s"]
 
-        runner.learn(runner.iteration + args.iterations, add)
+        learn(runner, runner.iteration + args.iterations, add)
         shares.append(seconds["update"] / (seconds["collect"] + seconds["update"]))
 
     work = args.iterations * runner.storage.steps * env.task.physics.decimation * env.num_envs

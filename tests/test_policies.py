@@ -1,4 +1,4 @@
-"""Released policies stay usable: today's code reads their folders, and makes of their checkpoints what their ONNX files hold."""
+"""Released policies stay usable: today's code makes of their checkpoints what their ONNX files hold."""
 
 from pathlib import Path
 

@@ -84,7 +84,8 @@ def run(args: argparse.Namespace) -> int:
             results = suites.run(suite, policies, simulators, folder, args.processes, report)
     except PolicyFileError as error:
         raise CommandError(str(error), EXIT_FAILURE) from error
-    summary = summarise(results, REFERENCE, PERTURBATIONS, thresholds, absent)
+    foreign = [name for name in simulators if find(name).foreign]
+    summary = summarise(results, REFERENCE, PERTURBATIONS, thresholds, absent, foreign)
     write_json(summary, folder / "estimates.json")
     write_estimates(summary, PERTURBATIONS, folder / "estimates.csv")
     write_episodes(results, folder / "episodes.csv")

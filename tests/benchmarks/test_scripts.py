@@ -1,10 +1,13 @@
 """Every benchmark runs in its quick mode, and the contenders really do the same work."""
 
 import json
+import signal
 
 import numpy as np
 import pytest
 import torch
+
+from robolearn.rl.ppo import PPO
 
 QUICK = ("env_step", "train_loop", "ppo_update", "vs_sb3", "time_to_walk", "scaling", "inference", "deployed_agreement")
 
@@ -103,3 +106,18 @@ def test_the_plain_environment_is_a_gymnasium_environment():
     for _ in range(30):
         obs, reward, fallen, _, _ = env.step(np.zeros(12))
     assert np.isfinite(obs).all() and 0.0 <= reward <= 1.0 and not fallen
+
+
+@pytest.mark.parametrize("name", ["train_loop", "time_to_walk"])
+def test_one_signal_ends_a_benchmark_that_trains(name, monkeypatch):
+    """The training takes the first signal as a wish to stop: the benchmark must not begin its next turn."""
+    update, updates = PPO.update, []
+
+    def told(self, storage):
+        updates.append(signal.raise_signal(signal.SIGTERM))
+        return update(self, storage)
+
+    monkeypatch.setattr(PPO, "update", told)
+    with pytest.raises(KeyboardInterrupt):
+        __import__(name).main(["--quick"])
+    assert len(updates) == 1

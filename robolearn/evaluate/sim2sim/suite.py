@@ -12,7 +12,7 @@ from robolearn.config import ConfigError, unknown
 from robolearn.deploy.contract import read_contract
 from robolearn.evaluate.sim2sim.episodes import run_case
 from robolearn.evaluate.sim2sim.perturbations import PERTURBATIONS
-from robolearn.evaluate.sim2sim.results import JOINT, NOMINAL, Case, CaseResult, ResultFile
+from robolearn.evaluate.sim2sim.results import JOINT, NOMINAL, Case, CaseResult, Experiment, ResultFile
 from robolearn.evaluate.sim2sim.simulators import REFERENCE, SIMULATORS, find, missing
 from robolearn.evaluate.sim2sim.spread import spread
 
@@ -30,9 +30,10 @@ class Suite:
         name: ``quick`` or ``full``.
         simulators: the first is the one that the others are compared with.
         dense: simulators in which perturbations are applied one at a time, with every value.
-        sparse: those in which they are, with the few quick values.
+        sparse: those in which they are, with the few quick values and ``sparse_episodes``.
         seeds: number of seeds, from 0.
         episodes: episodes of each seed.
+        sparse_episodes: episodes of each seed for the curves of ``sparse`` simulators, the first ones.
         share: experiments of one case in an engine other than MuJoCo: it is slow, and may crash and take its case with
             it. In MuJoCo, where twenty robots take little longer than one, a case holds all experiments.
         explained: with a film, and a diagnosis of each foreign engine.
@@ -44,6 +45,7 @@ class Suite:
     sparse: tuple[str, ...]
     seeds: int
     episodes: int
+    sparse_episodes: int
     share: int
     explained: bool = False
 
@@ -58,6 +60,7 @@ SUITES: Mapping[str, Suite] = {
             sparse=(REFERENCE,),
             seeds=3,
             episodes=2,
+            sparse_episodes=2,
             share=3,
         ),
         Suite(
@@ -67,6 +70,7 @@ SUITES: Mapping[str, Suite] = {
             sparse=("pybullet", "drake"),
             seeds=5,
             episodes=4,
+            sparse_episodes=1,
             share=5,
             explained=True,
         ),
@@ -115,22 +119,28 @@ def cases_of(suite: Suite, policies: Sequence[str], simulators: Sequence[str]) -
         policies: names of the policies.
         simulators: those that can run here.
     """
-    everything = [(seed, episode) for seed in range(suite.seeds) for episode in range(suite.episodes)]
+    everything = _experiments(suite, suite.episodes)
+    few = _experiments(suite, suite.sparse_episodes)
     found = []
     for simulator in simulators:
-        conditions = [(NOMINAL, 0.0), (JOINT, 0.0)]
-        if simulator in (*suite.dense, *suite.sparse):
-            for name, perturbation in PERTURBATIONS.items():
-                values = perturbation.full if simulator in suite.dense else perturbation.quick
-                conditions += [(name, value) for value in values]
+        conditions = [(NOMINAL, 0.0, everything), (JOINT, 0.0, everything)]
+        for name, perturbation in PERTURBATIONS.items():
+            if simulator in suite.dense:
+                conditions += [(name, value, everything) for value in perturbation.full]
+            elif simulator in suite.sparse:
+                conditions += [(name, value, few) for value in perturbation.quick]
         size = len(everything) if _fast(simulator) else suite.share
         found += [
-            Case(policy, simulator, name, value, tuple(everything[first : first + size]))
-            for name, value in conditions
+            Case(policy, simulator, name, value, tuple(experiments[first : first + size]))
+            for name, value, experiments in conditions
             for policy in policies
-            for first in range(0, len(everything), size)
+            for first in range(0, len(experiments), size)
         ]
     return found
+
+
+def _experiments(suite: Suite, episodes: int) -> list[Experiment]:
+    return [(seed, episode) for seed in range(suite.seeds) for episode in range(episodes)]
 
 
 def _fast(simulator: str) -> bool:

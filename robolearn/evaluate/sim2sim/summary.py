@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from robolearn.evaluate.sim2sim.curves import Axis, Curve, curves
@@ -23,7 +23,7 @@ class Summary:
         seeds: that were run.
         estimates: one per policy and simulator.
         curves: one per policy, perturbation and simulator.
-        ranking: of several policies, over all simulators but the reference; None for one policy.
+        ranking: of several policies, over the engines of other make; None for one policy.
         criteria: the thresholds, met or not.
     """
 
@@ -48,6 +48,7 @@ def summarise(
     axes: Mapping[str, Axis],
     thresholds: Thresholds | None = None,
     absent: Mapping[str, str] | None = None,
+    foreign: Sequence[str] = (),
 ) -> Summary:
     """Estimate all that results tell.
 
@@ -57,6 +58,8 @@ def summarise(
         axes: perturbation to label, unit and nominal value, in the order of reports.
         thresholds: what a policy must reach; the defaults when None.
         absent: simulators that could not be run, with the reason.
+        foreign: engines of other make, in which policies are ranked: variants of the reference share its contacts.
+            Where none of them was run, it is all but the reference.
 
     Raises:
         ValueError: no results, or results of different suites.
@@ -70,7 +73,8 @@ def summarise(
         for simulator in runs.simulators
         if runs.conditions(policy, simulator)
     )
-    foreign = [simulator for simulator in runs.simulators if simulator != reference] or [reference]
+    others = [simulator for simulator in runs.simulators if simulator != reference] or [reference]
+    judges = [simulator for simulator in others if simulator in foreign] or others
     return Summary(
         policies=runs.policies,
         simulators=runs.simulators,
@@ -79,6 +83,6 @@ def summarise(
         seeds=tuple(sorted({seed for result in runs.results for seed, _ in result.case.experiments})),
         estimates=estimates,
         curves=tuple(curves(runs, axes)),
-        ranking=rank(runs, foreign) if len(runs.policies) > 1 else None,
+        ranking=rank(runs, judges) if len(runs.policies) > 1 else None,
         criteria=tuple(judge(estimates, thresholds or Thresholds(), reference)),
     )

@@ -175,6 +175,6 @@ def test_parse_command_and_impulses():
 
 def test_the_stages_of_the_demo_are_commands_that_parse():
     stages = demo.stages("runs/demo", 4.0)
-    assert [words[0] for _, words in stages] == ["train", "play", "eval", "export", "verify", "rehearse"]
+    assert [words[0] for _, words in stages] == ["train", "play", "eval", "export", "verify", "rehearse", "sim2sim"]
     for _, words in stages:
         assert parse(words[0], words[1:]) is not None

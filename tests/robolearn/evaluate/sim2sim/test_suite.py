@@ -13,7 +13,7 @@ from robolearn.evaluate.sim2sim.suite import SUITES, Suite, cases_of, find_suite
 
 ROOT = Path(__file__).parents[4]
 RELEASED = ROOT / "policies" / "a1_velocity_flat" / "policy.onnx"
-TINY = Suite("tiny", (REFERENCE,), dense=(), sparse=(), seeds=1, episodes=2, share=1)
+TINY = Suite("tiny", (REFERENCE,), dense=(), sparse=(), seeds=1, episodes=2, sparse_episodes=1, share=1)
 
 
 def test_policies_are_called_by_the_shortest_names_that_tell_them_apart(tmp_path):
@@ -37,10 +37,11 @@ def test_an_unknown_suite_is_named_with_the_nearest():
 def test_every_experiment_is_there_once_under_every_condition(suite):
     cases = cases_of(suite, ["a", "b"], suite.simulators)
     dense, sparse = (sum(len(getattr(p, name)) for p in PERTURBATIONS.values()) for name in ("full", "quick"))
-    swept = dense * len(suite.dense) + sparse * len(suite.sparse)
+    all_of_them = 2 * len(suite.simulators) + dense * len(suite.dense)
+    few = sparse * len(suite.sparse)
     run = Counter((replace(case, experiments=()), experiment) for case in cases for experiment in case.experiments)
     assert set(run.values()) == {1}
-    assert len(run) == 2 * suite.seeds * suite.episodes * (2 * len(suite.simulators) + swept)
+    assert len(run) == 2 * suite.seeds * (suite.episodes * all_of_them + suite.sparse_episodes * few)
     assert suite.simulators[0] == REFERENCE
     slow = [case for case in cases if find(case.simulator).engine != "mujoco"]
     assert max((len(case.experiments) for case in slow), default=0) <= suite.share

@@ -108,6 +108,12 @@ class TestTable:
         assert "ranking" not in shown
         assert "[?]" in shown
 
+    def test_policies_are_ranked_in_engines_of_other_make_where_there_are_some(self, results, summary):
+        assert set(summary.ranking.simulators) == set(summary.simulators) - {"mujoco"}
+        among = summarise(results, "mujoco", synthetic.AXES, foreign=("drake", "pybullet"))
+        assert among.ranking.simulators == tuple(s for s in summary.simulators if s in ("drake", "pybullet"))
+        assert among.ranking.simulators != summary.ranking.simulators
+
     def test_nothing_is_refused(self):
         with pytest.raises(ValueError, match="no results"):
             summarise([], "mujoco", {})
