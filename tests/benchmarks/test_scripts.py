@@ -9,7 +9,7 @@ import torch
 
 from robolearn.rl.ppo import PPO
 
-QUICK = ("env_step", "train_loop", "ppo_update", "vs_sb3", "time_to_walk", "scaling", "inference")
+QUICK = ("env_step", "train_loop", "ppo_update", "vs_sb3", "time_to_walk", "scaling", "inference", "deployed_agreement")
 
 
 @pytest.fixture(autouse=True)
