@@ -84,7 +84,7 @@ class PybulletWorld:
         self._robot = self._load(urdf.text)
         self._links = self._numbers(urdf)
         self._joints = [next(n for n, link in self._links.items() if link.name == j.child) for j in urdf.joints]
-        self._qpos, self._dofs = [j.qpos for j in urdf.joints], [j.dof for j in urdf.joints]
+        self._qpos, self._dofs = np.array([(j.qpos, j.dof) for j in urdf.joints], int).reshape(-1, 2).T
         for number, link in self._links.items():
             self._set_friction(model, ground, number, link)
         friction = [joint.friction for joint in urdf.joints]
@@ -151,10 +151,8 @@ class PybulletWorld:
         turn = _rotation(qpos[3:7])
         arm = turn @ self._com
         spin = turn @ qvel[3:6]
-        orientation = np.roll(_product(qpos[3:7], self._axes), -1)
-        bullet.resetBasePositionAndOrientation(
-            self._robot, (qpos[:3] + arm).tolist(), orientation.tolist(), **self._client
-        )
+        w, x, y, z = _product(qpos[3:7], self._axes).tolist()
+        bullet.resetBasePositionAndOrientation(self._robot, (qpos[:3] + arm).tolist(), (x, y, z, w), **self._client)
         velocity = qvel[:3] + _cross(spin, arm)
         bullet.resetBaseVelocity(self._robot, velocity.tolist(), spin.tolist(), **self._client)
         for joint, place, speed in zip(self._joints, qpos[self._qpos], qvel[self._dofs], strict=True):
@@ -172,17 +170,18 @@ class PybulletWorld:
             bullet.stepSimulation(**self._client)
         except bullet.error as error:
             raise WorldError(str(error)) from error
-        centre, orientation = bullet.getBasePositionAndOrientation(self._robot, **self._client)
+        centre, (x, y, z, w) = bullet.getBasePositionAndOrientation(self._robot, **self._client)
         velocity, spin = map(np.array, bullet.getBaseVelocity(self._robot, **self._client))
-        qpos[3:7] = _product(np.roll(orientation, 1), self._inverse_axes)
+        qpos[3:7] = _product(np.array((w, x, y, z)), self._inverse_axes)
         turn = _rotation(qpos[3:7])
         arm = turn @ self._com
         qpos[:3] = centre - arm
         qvel[:3] = velocity - _cross(spin, arm)
         qvel[3:6] = spin @ turn
-        states = bullet.getJointStates(self._robot, self._joints, **self._client) or ()  # None without joints
-        qpos[self._qpos] = [state[0] for state in states]
-        qvel[self._dofs] = [state[1] for state in states]
+        if self._joints:
+            qpos[self._qpos], qvel[self._dofs], *_ = zip(
+                *bullet.getJointStates(self._robot, self._joints, **self._client), strict=True
+            )
 
     def _push(self, force: Array, qpos: Array) -> None:
         """Apply generalised forces on the base: a force at its origin, in the world, and a torque in its own frame."""
