@@ -90,14 +90,10 @@ class Calculator:
             wrenches: (nbody, 6) force and torque at each body's centre of mass, in the world frame.
         """
         data = self.data
-        force = np.asarray(data.qfrc_actuator + data.qfrc_passive + applied)
-        if not wrenches.any():
-            return force
-        for body in np.flatnonzero(wrenches.any(1)):
-            mujoco.mj_applyFT(
-                self._model, data, wrenches[body, :3], wrenches[body, 3:], data.xipos[body], int(body), force
-            )
-        return force
+        data.qfrc_applied[:], data.xfrc_applied[:] = applied, wrenches
+        data.qfrc_bias[:] = 0  # gravity and the like are the world's
+        mujoco.mj_fwdAcceleration(self._model, data)
+        return np.array(data.qfrc_smooth)
 
 
 def contact_sensors(model: mujoco.MjModel) -> tuple[list[tuple[slice, frozenset[int]]], dict[str, str]]:

@@ -98,6 +98,7 @@ class PybulletWorld:
         about = bullet.getDynamicsInfo(self._robot, BASE, **self._client)
         # Bullet's base is its centre of mass with the principal axes of its inertia.
         self._com, self._axes = np.array(about[3]), np.roll(about[4], 1)
+        self._turn, self._arm = np.eye(3), self._com  # of the base as it stands: its rotation, origin to centre of mass
         self._inverse_axes = self._axes * (1, -1, -1, -1)
         self._base_origin = bullet.invertTransform(about[3], about[4])
 
@@ -148,8 +149,8 @@ class PybulletWorld:
 
     def place(self, qpos: Array, qvel: Array) -> None:
         """See ``World.place``."""
-        turn = _rotation(qpos[3:7])
-        arm = turn @ self._com
+        self._turn = turn = _rotation(qpos[3:7])
+        self._arm = arm = turn @ self._com
         spin = turn @ qvel[3:6]
         w, x, y, z = _product(qpos[3:7], self._axes).tolist()
         bullet.resetBasePositionAndOrientation(self._robot, (qpos[:3] + arm).tolist(), (x, y, z, w), **self._client)
@@ -173,8 +174,8 @@ class PybulletWorld:
         centre, (x, y, z, w) = bullet.getBasePositionAndOrientation(self._robot, **self._client)
         velocity, spin = map(np.array, bullet.getBaseVelocity(self._robot, **self._client))
         qpos[3:7] = _product(np.array((w, x, y, z)), self._inverse_axes)
-        turn = _rotation(qpos[3:7])
-        arm = turn @ self._com
+        self._turn = turn = _rotation(qpos[3:7])
+        self._arm = arm = turn @ self._com
         qpos[:3] = centre - arm
         qvel[:3] = velocity - _cross(spin, arm)
         qvel[3:6] = spin @ turn
@@ -187,10 +188,8 @@ class PybulletWorld:
         """Apply generalised forces on the base: a force at its origin, in the world, and a torque in its own frame."""
         if not force[:6].any():
             return
-        turn = _rotation(qpos[3:7])
-        arm = turn @ self._com
-        torque = turn @ force[3:6] - _cross(arm, force[:3])
-        centre = (qpos[:3] + arm).tolist()
+        torque = self._turn @ force[3:6] - _cross(self._arm, force[:3])
+        centre = (qpos[:3] + self._arm).tolist()
         bullet.applyExternalForce(self._robot, BASE, force[:3].tolist(), centre, bullet.WORLD_FRAME, **self._client)
         bullet.applyExternalTorque(self._robot, BASE, torque.tolist(), bullet.WORLD_FRAME, **self._client)
 
