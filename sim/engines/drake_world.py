@@ -63,6 +63,7 @@ BOUNDLESS = 1e12
 """Friction coefficient of the ground's own."""
 SLOWEST = 0.01
 """rad/s or m/s below which the dry friction of a joint falls off in proportion to its speed."""
+_CONJUGATE = np.array([1.0, -1.0, -1.0, -1.0])
 
 
 class DrakeWorld:
@@ -114,6 +115,9 @@ class DrakeWorld:
         self._results = plant.get_contact_results_output_port()
         self._stepped = False
         self._number(model, bodies[urdf.links[0].name], joints)
+        self._speeds = model.nq + self._v
+        self._state: Any = np.zeros(model.nq + model.nv)  # in Drake's order, to be copied from
+        self._generalized = np.zeros(model.nv)
 
     def _add_contacts(self, model: mujoco.MjModel, scene_graph: Any) -> None:
         """Add the ground, and let the robot's shapes meet it alone."""
@@ -145,17 +149,15 @@ class DrakeWorld:
         self._put(qpos, qvel)
 
     def _put(self, qpos: Array, qvel: Array) -> None:
-        state: Any = np.empty(len(self._q) + len(self._v))
-        state[self._q] = qpos
-        state[len(self._q) + self._v] = to_world(qvel, qpos[3:7])
-        self._root.SetDiscreteState(state)
+        self._state[self._q] = qpos
+        self._state[self._speeds] = to_world(qvel, qpos[3:7])
+        self._root.SetDiscreteState(self._state)
 
     def step(self, force: Array, qpos: Array, qvel: Array) -> None:
         """See ``World.step``."""
         self._put(qpos, qvel)  # what the caller sees is the state, to the last bit: a copy of it goes on alike
-        generalized = np.empty_like(force)
-        generalized[self._v] = to_world(force, qpos[3:7])
-        self._force.SetFromVector(generalized)
+        self._generalized[self._v] = to_world(force, qpos[3:7])
+        self._force.SetFromVector(self._generalized)
         for dof, joint, friction in self._rubbing:
             joint.SetDampingVector(self.context, [friction / max(abs(float(qvel[dof])), SLOWEST)])
         try:
@@ -165,7 +167,7 @@ class DrakeWorld:
         self._stepped = True
         qpos[:] = state[self._q]
         mujoco.mju_normalize4(qpos[3:7])
-        qvel[:] = to_body(state[len(self._q) + self._v], qpos[3:7])
+        qvel[:] = to_body(state[self._speeds], qpos[3:7])
 
     def contacts(self) -> Sequence[Contact]:
         """See ``World.contacts``. The context holds the state that the last step began in, and its results."""
@@ -198,7 +200,7 @@ def to_world(values: Array, quat: Array) -> Array:
 
 def to_body(values: Array, quat: Array) -> Array:
     """Undo ``to_world``."""
-    return to_world(values, quat * (1.0, -1.0, -1.0, -1.0))
+    return to_world(values, quat * _CONJUGATE)
 
 
 def _surface(friction: float) -> Any:

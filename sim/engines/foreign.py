@@ -178,12 +178,15 @@ class ForeignEngine(Engine):
 
     def step(self, substeps: int = 1, derived: bool = True) -> None:
         """See ``Engine.step``."""
-        for row in self._ready(range(self.num_envs)):
-            going = all(self._advance(row) for _ in range(substeps))  # up to the first failure
-            if derived:
+        rows = going = self._ready(range(self.num_envs))
+        for _ in range(substeps):
+            going = self._advance(going)
+        if derived:
+            for row in going:
                 world = self._worlds[row]
-                if going and world is not None:
-                    self._calculators[row].sense(world.contacts())
+                assert world is not None
+                self._calculators[row].sense(world.contacts())
+            for row in rows:
                 self._tell(row)
 
     def forward(self, ids: Tensor | None = None) -> None:
@@ -214,27 +217,30 @@ class ForeignEngine(Engine):
             self._held["qpos"][row], self._held["qvel"][row] = qpos[row], qvel[row]
         return ready
 
-    def _advance(self, row: int) -> bool:
-        """Advance one environment by one period; tell whether it can go on."""
-        calculator, world = self._calculators[row], self._worlds[row]
-        assert world is not None
-        data = calculator.data
-        calculator.actuate(self._state["ctrl"][row])
-        force = calculator.force(self._state["qfrc_applied"][row], self._state["xfrc_applied"][row])
-        before = data.qvel.copy()
-        try:
-            world.step(force, data.qpos, data.qvel)
-        except WorldError:
-            self._raised += 1
-            data.qvel[:] = np.nan
-        for name, reached in (("qpos", data.qpos), ("qvel", data.qvel)):
-            self._state[name][row] = self._held[name][row] = reached
-        if not all(np.abs(reached).max() < SANE_STATE for reached in (data.qpos, data.qvel)):  # or not a number
-            self._discard(row)  # what is inside it may be spoilt for ever
-            return False
-        data.qacc[:] = (data.qvel - before) / self._timestep
-        calculator.update()
-        return True
+    def _advance(self, rows: Sequence[int]) -> list[int]:
+        """Advance environments by one period; return those that can go on."""
+        qpos, qvel, ctrl, applied, wrenches = (self._state[name] for name in STATE_FIELDS)
+        for row in rows:
+            calculator, world = self._calculators[row], self._worlds[row]
+            assert world is not None
+            data = calculator.data
+            calculator.actuate(ctrl[row])
+            try:
+                world.step(calculator.force(applied[row], wrenches[row]), data.qpos, data.qvel)
+            except WorldError:
+                self._raised += 1
+                data.qvel[:] = np.nan
+            qpos[row], qvel[row] = data.qpos, data.qvel
+        sane = self._sane()
+        for row in rows:
+            if not sane[row]:
+                self._discard(row)  # what is inside it may be spoilt for ever
+                continue
+            calculator = self._calculators[row]
+            calculator.data.qacc[:] = (qvel[row] - self._held["qvel"][row]) / self._timestep
+            self._held["qpos"][row], self._held["qvel"][row] = qpos[row], qvel[row]
+            calculator.update()
+        return [row for row in rows if sane[row]]
 
     def _tell(self, row: int) -> None:
         """Copy the derived fields that somebody asked for."""
