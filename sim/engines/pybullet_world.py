@@ -201,8 +201,8 @@ class PybulletWorld:
                 point[3], point[5], point[7], point[9], point[10:12], point[12:14]
             )  # fmt: skip
             if pressure > 0:
-                total = pressure * np.array(normal) + rub * np.array(along) + rub2 * np.array(along2)
-                found.append(Contact(self._geom(link, place), total))
+                total = [pressure * n + rub * a + rub2 * b for n, a, b in zip(normal, along, along2, strict=True)]
+                found.append(Contact(self._geom(link, place), np.array(total)))
         return found
 
     def _geom(self, number: int, place: Sequence[float]) -> int:
