@@ -51,8 +51,9 @@ class World:
     ) -> None:
         """Build them; see ``make_world``."""
         self.simulator = simulator
-        self.policies = [OnnxPolicy(path) for _ in range(num_envs)]
-        self.contract = self.policies[0].contract
+        policy = OnnxPolicy(path)
+        self.policies = [policy, *(policy.another() for _ in range(num_envs - 1))]
+        self.contract = policy.contract
         fitted = _fit(robot or load_robot(self.contract.robot.name), self.contract)
         task = _task(self.contract, simulator)
         self.env = TaskEnv(
