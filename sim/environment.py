@@ -200,7 +200,7 @@ class TaskEnv:
             self._ctrl.copy_(torque - self.actuators.friction_torque(velocity) if self._rubs else torque)
             if k == 0:
                 self._recorder.record()
-            self.engine.step()
+            self.engine.step(derived=k == decimation - 1)
             self.sensing.record()
         self._target = goal
         s.torque = torque.float()

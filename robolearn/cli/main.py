@@ -29,6 +29,7 @@ COMMANDS = {
     "log": "tell what happened in a recording of a robot, and run its policy again",
     "safety-check": "inject every fault and walk for an hour: is the robot stopped in time, and only then",
     "sim2sim": "run policy files in other simulators and under perturbations: what is left, and where they break",
+    "sim2sim-deployed": "run episodes of it through the ROS 2 nodes: whether they do what the benchmark measures",
     "rehearse": "run a policy on the simulated robot with the real ROS 2 nodes, through a fault, and report",
     "replay": "run a divergence dump again and say where it breaks",
     "bench": "run the speed benchmarks",

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import html
 import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,12 +88,7 @@ def _rehearse(operator: Operator, seconds: float, fault: dict[str, Any], story: 
         print(f"  {text}", flush=True)
 
     def ask(request: str, state: str) -> None:
-        end = time.monotonic() + START
-        while not (answer := operator.request(request, START)).accepted:
-            if time.monotonic() > end:
-                raise CommandError(f"{request}: {answer.reason}", EXIT_FAILURE)
-            time.sleep(0.05)  # heartbeats are still on their way
-        operator.wait_for_state(state, START)
+        operator.reach(request, state, START)
         tell(f"{operator.robot_time:7.3f} s  {request}: now {state}")
 
     def sleep(robot_seconds: float) -> None:

@@ -132,10 +132,13 @@ class _Seen:
     """What the progress line shows."""
 
     def __init__(self) -> None:
+        from robolearn.evaluate.sim2sim.estimates import is_unsupported
+
+        self._is_unsupported = is_unsupported
         self._episodes = self._survived = self._failed = 0.0
 
     def add(self, result: CaseResult) -> dict[str, float]:
-        self._failed += bool(result.error)
+        self._failed += bool(result.error) and not self._is_unsupported(result)
         if "fell" in result.measures:
             self._episodes += len(result.measures["fell"])
             self._survived += float((1 - result.measures["fell"]).sum())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +91,14 @@ class OnnxPolicy:
         """Set the memory to its initial values: as at the start of an episode."""
         for name, value in self._initial.items():
             self._memory[name] = value.copy()
+
+    def another(self) -> OnnxPolicy:
+        """Return the policy of another robot: its memory is its own and as at the start, the rest is shared."""
+        other = copy.copy(self)
+        other._inputs = {name: value.copy() for name, value in self._inputs.items()}
+        other._memory = {}
+        other.reset()
+        return other
 
     def step(self, signals: Mapping[str, Any]) -> PolicyOutput:
         """Evaluate the policy once and move its memory on.

@@ -90,20 +90,27 @@ class DeployedRobot:
         loop: reads, decides and writes.
     """
 
-    def __init__(self, policy: OnnxPolicy, robot: RobotFile | str | Path = "a1", seed: int = 0) -> None:
+    def __init__(
+        self,
+        policy: OnnxPolicy,
+        robot: RobotFile | str | Path = "a1",
+        seed: int = 0,
+        timestep: float = TIMESTEP,
+    ) -> None:
         """Put the robot on its feet.
 
         Args:
             policy: what walks; its state belongs to this world from now on.
             robot: a robot file, or its name; the description in ``sim.robots`` is that of the same name.
             seed: of random faults.
+            timestep: s of physics.
 
         Raises:
             ConfigError: there is no such robot, or the policy was not made for it.
         """
         self.robot = robot if isinstance(robot, RobotFile) else load_robot_file(robot)
         description = load_robot(self.robot.name)
-        model = build_scene(description, Plane(), PhysicsConfig(timestep=TIMESTEP)).model
+        model = build_scene(description, Plane(), PhysicsConfig(timestep=timestep)).model
         self.link = MujocoRobot(model, self.robot.joints, description.base, self.robot.effort_limit)
         self.link.place(self.robot.default_pose, description.base_height)
         self._base_name, self._start_height = description.base, description.base_height

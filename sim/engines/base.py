@@ -83,8 +83,14 @@ class Engine(ABC):
         """Recompute the constants derived from expanded fields, for the given environments (all when None)."""
 
     @abstractmethod
-    def step(self, substeps: int = 1) -> None:
-        """Advance every environment by ``substeps`` physics periods with the present ``ctrl`` and applied forces."""
+    def step(self, substeps: int = 1, derived: bool = True) -> None:
+        """Advance every environment by ``substeps`` physics periods with the present ``ctrl`` and applied forces.
+
+        Args:
+            substeps: number of physics periods.
+            derived: whether somebody reads derived fields before the next step. Where not, they may keep older values:
+                engines that take extra time to compute them do not.
+        """
 
     @abstractmethod
     def reset(self, ids: Tensor | None = None) -> None:

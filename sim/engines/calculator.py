@@ -45,34 +45,37 @@ class Calculator:
 
     Attributes:
         data: every quantity of the present state. Contact sensors hold the forces given to ``sense``; ``qacc`` and
-            sensors of accelerations are not computed.
+            sensors of accelerations are not computed. Who writes ``qpos`` or ``qvel`` calls ``update``.
     """
 
     def __init__(self, model: mujoco.MjModel) -> None:
         self._model = copy.copy(model)
         self._model.opt.disableflags |= _SWITCHED_OFF
-        self._contacts = contact_sensors(model)[0]
         self.data = mujoco.MjData(self._model)
+        sensors = contact_sensors(model)[0]
+        self._contacts = np.array([columns.start + i for columns, _ in sensors for i in range(3)], int)
+        self._sensors_of = {
+            geom: [columns for columns, geoms in sensors if geom in geoms] for geom in range(self._model.ngeom)
+        }
 
     def place(self, qpos: Array, qvel: Array) -> None:
         """Compute a state (nq,), (nv,) without contacts."""
         self.data.qpos[:], self.data.qvel[:] = qpos, qvel
         mujoco.mju_normalize4(self.data.qpos[3:7])
+        self.update()
         self.sense(())
 
-    def sense(self, contacts: Sequence[Contact]) -> None:
-        """Compute what follows from ``data.qpos``, ``data.qvel`` and the contacts.
-
-        A contact sensor gets the sum of the forces that its geom or body *exerts*, as in MuJoCo.
-        """
+    def update(self) -> None:
+        """Compute what follows from ``data.qpos`` and ``data.qvel``; contact sensors stay as they are."""
         mujoco.mj_step1(self._model, self.data)
+
+    def sense(self, contacts: Sequence[Contact]) -> None:
+        """Set the contact sensors: each to the sum of the forces that its geom or body *exerts*, as in MuJoCo."""
         sensordata = self.data.sensordata
-        for columns, _ in self._contacts:
-            sensordata[columns] = 0
+        sensordata[self._contacts] = 0
         for geom, force in contacts:
-            for columns, geoms in self._contacts:
-                if geom in geoms:
-                    sensordata[columns] -= force
+            for columns in self._sensors_of[geom]:
+                sensordata[columns] -= force
 
     def actuate(self, ctrl: Array) -> None:
         """Compute the forces of the actuators in the present state for controls (nu,)."""
@@ -87,12 +90,10 @@ class Calculator:
             wrenches: (nbody, 6) force and torque at each body's centre of mass, in the world frame.
         """
         data = self.data
-        force = np.array(data.qfrc_actuator + data.qfrc_passive + applied)
-        for body in np.flatnonzero(wrenches.any(1)):
-            mujoco.mj_applyFT(
-                self._model, data, wrenches[body, :3], wrenches[body, 3:], data.xipos[body], int(body), force
-            )
-        return force
+        data.qfrc_applied[:], data.xfrc_applied[:] = applied, wrenches
+        data.qfrc_bias[:] = 0  # gravity and the like are the world's
+        mujoco.mj_fwdAcceleration(self._model, data)
+        return np.array(data.qfrc_smooth)
 
 
 def contact_sensors(model: mujoco.MjModel) -> tuple[list[tuple[slice, frozenset[int]]], dict[str, str]]:

@@ -63,6 +63,7 @@ BOUNDLESS = 1e12
 """Friction coefficient of the ground's own."""
 SLOWEST = 0.01
 """rad/s or m/s below which the dry friction of a joint falls off in proportion to its speed."""
+_CONJUGATE = np.array([1.0, -1.0, -1.0, -1.0])
 
 
 class DrakeWorld:
@@ -70,7 +71,7 @@ class DrakeWorld:
 
     Attributes:
         plant: Drake's model.
-        context: its state and parameters.
+        context: its parameters, and the state that the last step began in.
 
     Args:
         model: the compiled model.
@@ -112,9 +113,11 @@ class DrakeWorld:
         port = plant.get_applied_generalized_force_input_port()
         self._force = port.FixValue(self.context, np.zeros(model.nv)).GetMutableData().get_mutable_value()
         self._results = plant.get_contact_results_output_port()
-        self._contacts: list[Contact] = []
+        self._stepped = False
         self._number(model, bodies[urdf.links[0].name], joints)
-        self._speed = np.zeros(model.nv)
+        self._speeds = model.nq + self._v
+        self._state: Any = np.zeros(model.nq + model.nv)  # in Drake's order, to be copied from
+        self._generalized = np.zeros(model.nv)
 
     def _add_contacts(self, model: mujoco.MjModel, scene_graph: Any) -> None:
         """Add the ground, and let the robot's shapes meet it alone."""
@@ -142,44 +145,41 @@ class DrakeWorld:
 
     def place(self, qpos: Array, qvel: Array) -> None:
         """See ``World.place``."""
-        self._contacts = []
+        self._stepped = False
         self._put(qpos, qvel)
 
     def _put(self, qpos: Array, qvel: Array) -> None:
-        state: Any = np.empty(len(self._q) + len(self._v))
-        state[self._q] = qpos
-        state[len(self._q) + self._v] = to_world(qvel, qpos[3:7])
-        self._root.SetDiscreteState(state)
-        self._quat, self._speed = qpos[3:7].copy(), qvel.copy()
+        self._state[self._q] = qpos
+        self._state[self._speeds] = to_world(qvel, qpos[3:7])
+        self._root.SetDiscreteState(self._state)
 
     def step(self, force: Array, qpos: Array, qvel: Array) -> None:
         """See ``World.step``."""
-        generalized = np.empty_like(force)
-        generalized[self._v] = to_world(force, self._quat)
-        self._force.SetFromVector(generalized)
+        self._put(qpos, qvel)  # what the caller sees is the state, to the last bit: a copy of it goes on alike
+        self._generalized[self._v] = to_world(force, qpos[3:7])
+        self._force.SetFromVector(self._generalized)
         for dof, joint, friction in self._rubbing:
-            joint.SetDampingVector(self.context, [friction / max(abs(float(self._speed[dof])), SLOWEST)])
+            joint.SetDampingVector(self.context, [friction / max(abs(float(qvel[dof])), SLOWEST)])
         try:
             state = self._diagram.EvalUniquePeriodicDiscreteUpdate(self._root).value()
-            found = self._results.Eval(self.context)  # from the cache: the update has just computed them
         except RuntimeError as error:
             raise WorldError(str(error)) from error
-        points = [found.point_pair_contact_info(i) for i in range(found.num_point_pair_contacts())]
-        self._contacts = [self._contact(point) for point in points]
+        self._stepped = True
         qpos[:] = state[self._q]
         mujoco.mju_normalize4(qpos[3:7])
-        qvel[:] = to_body(state[len(self._q) + self._v], qpos[3:7])
-        self._put(qpos, qvel)  # what the caller sees is the state, to the last bit: a copy of it goes on alike
-
-    def _contact(self, point: Any) -> Contact:
-        shape, force = point.point_pair().id_B, np.asarray(point.contact_force())
-        if shape in self._geoms:
-            return Contact(self._geoms[shape], force)
-        return Contact(self._geoms[point.point_pair().id_A], -force)
+        qvel[:] = to_body(state[self._speeds], qpos[3:7])
 
     def contacts(self) -> Sequence[Contact]:
-        """See ``World.contacts``."""
-        return self._contacts
+        """See ``World.contacts``. The context holds the state that the last step began in, and its results."""
+        if not self._stepped:
+            return ()
+        found = self._results.Eval(self.context)
+        return [self._contact(found.point_pair_contact_info(i)) for i in range(found.num_point_pair_contacts())]
+
+    def _contact(self, point: Any) -> Contact:
+        pair, force = point.point_pair(), np.asarray(point.contact_force())
+        geom = self._geoms.get(pair.id_B)
+        return Contact(self._geoms[pair.id_A], -force) if geom is None else Contact(geom, force)
 
     def close(self) -> None:
         """See ``World.close``."""
@@ -200,7 +200,7 @@ def to_world(values: Array, quat: Array) -> Array:
 
 def to_body(values: Array, quat: Array) -> Array:
     """Undo ``to_world``."""
-    return to_world(values, quat * (1.0, -1.0, -1.0, -1.0))
+    return to_world(values, quat * _CONJUGATE)
 
 
 def _surface(friction: float) -> Any:

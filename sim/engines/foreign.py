@@ -45,8 +45,8 @@ class World(Protocol):
         Args:
             force: (nv,) generalised forces, constant over the period: actuators, external wrenches, springs and viscous
                 damping, all at the present state. Gravity, armature, dry friction, limits and contacts are the world's.
-            qpos: (nq,), where the positions reached go.
-            qvel: (nv,), where the velocities reached go.
+            qpos: (nq,) where the robot is, to the last bit what ``place`` or the last step gave; becomes where it gets.
+            qvel: (nv,) its velocities; become those reached.
 
         Raises:
             WorldError: the simulator cannot go on from here.
@@ -64,6 +64,8 @@ class ForeignEngine(Engine):
 
     Derived fields describe the state that a step *reached*, where MuJoCo's describe the one before; contact forces and
     ``qacc`` are means over the last physics period. After ``forward`` on a new state these are zero.
+
+    A world is asked for its contacts only by steps that tell derived fields: to collect them takes time.
 
     A world whose model fields change is built anew. One whose state is not sane stands still until it is given another.
 
@@ -86,6 +88,7 @@ class ForeignEngine(Engine):
     ) -> None:
         self.model, self.num_envs = model, num_envs
         self.device, self.dtype = torch.device("cpu"), torch.float64
+        self._timestep = self.timestep  # MuJoCo's options are slow to read
         self._build = build
         self._models = [model] * num_envs  # a copy for every environment with values of its own
         self._worlds: list[World | None] = [build(model) for _ in range(num_envs)]
@@ -173,13 +176,18 @@ class ForeignEngine(Engine):
         for held in self._held.values():
             held[row] = np.nan
 
-    def step(self, substeps: int = 1) -> None:
+    def step(self, substeps: int = 1, derived: bool = True) -> None:
         """See ``Engine.step``."""
-        for row in self._ready(range(self.num_envs)):
-            for _ in range(substeps):
-                if not self._advance(row):
-                    break
-            self._tell(row)
+        rows = going = self._ready(range(self.num_envs))
+        for _ in range(substeps):
+            going = self._advance(going)
+        if derived:
+            for row in going:
+                world = self._worlds[row]
+                assert world is not None
+                self._calculators[row].sense(world.contacts())
+            for row in rows:
+                self._tell(row)
 
     def forward(self, ids: Tensor | None = None) -> None:
         """See ``Engine.forward``. Contact forces and accelerations come from steps: a new state has none yet."""
@@ -191,8 +199,10 @@ class ForeignEngine(Engine):
         """Put worlds into the states that the caller wrote; return the environments whose state is sane."""
         self._rebuild(rows)
         qpos, qvel = self._state["qpos"], self._state["qvel"]
-        sane = self._sane()
         same = (qpos == self._held["qpos"]).all(1) & (qvel == self._held["qvel"]).all(1)
+        if same.all():  # as in all but the first physics step of a control step; what a world holds is sane
+            return list(rows)
+        sane = self._sane()
         ready = [row for row in rows if sane[row]]
         for row in ready:
             if same[row]:
@@ -207,27 +217,30 @@ class ForeignEngine(Engine):
             self._held["qpos"][row], self._held["qvel"][row] = qpos[row], qvel[row]
         return ready
 
-    def _advance(self, row: int) -> bool:
-        """Advance one environment by one period; tell whether it can go on."""
-        calculator, world = self._calculators[row], self._worlds[row]
-        assert world is not None
-        data = calculator.data
-        calculator.actuate(self._state["ctrl"][row])
-        applied = (self._state[name][row] for name in ("qfrc_applied", "xfrc_applied"))
-        before = data.qvel.copy()
-        try:
-            world.step(calculator.force(*applied), data.qpos, data.qvel)
-        except WorldError:
-            self._raised += 1
-            data.qvel[:] = np.nan
-        for name, reached in (("qpos", data.qpos), ("qvel", data.qvel)):
-            self._state[name][row] = self._held[name][row] = reached
-        if not all(np.abs(reached).max() < SANE_STATE for reached in (data.qpos, data.qvel)):  # or not a number
-            self._discard(row)  # what is inside it may be spoilt for ever
-            return False
-        data.qacc[:] = (data.qvel - before) / self.timestep
-        calculator.sense(world.contacts())
-        return True
+    def _advance(self, rows: Sequence[int]) -> list[int]:
+        """Advance environments by one period; return those that can go on."""
+        qpos, qvel, ctrl, applied, wrenches = (self._state[name] for name in STATE_FIELDS)
+        for row in rows:
+            calculator, world = self._calculators[row], self._worlds[row]
+            assert world is not None
+            data = calculator.data
+            calculator.actuate(ctrl[row])
+            try:
+                world.step(calculator.force(applied[row], wrenches[row]), data.qpos, data.qvel)
+            except WorldError:
+                self._raised += 1
+                data.qvel[:] = np.nan
+            qpos[row], qvel[row] = data.qpos, data.qvel
+        sane = self._sane()
+        for row in rows:
+            if not sane[row]:
+                self._discard(row)  # what is inside it may be spoilt for ever
+                continue
+            calculator = self._calculators[row]
+            calculator.data.qacc[:] = (qvel[row] - self._held["qvel"][row]) / self._timestep
+            self._held["qpos"][row], self._held["qvel"][row] = qpos[row], qvel[row]
+            calculator.update()
+        return [row for row in rows if sane[row]]
 
     def _tell(self, row: int) -> None:
         """Copy the derived fields that somebody asked for."""

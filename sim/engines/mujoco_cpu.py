@@ -81,8 +81,8 @@ class MujocoEngine(Engine):
         """See ``Engine.set_const``."""
         self._batch.set_const(_numpy(ids))
 
-    def step(self, substeps: int = 1) -> None:
-        """See ``Engine.step``."""
+    def step(self, substeps: int = 1, derived: bool = True) -> None:
+        """See ``Engine.step``. Derived fields come with it."""
         self._guard(lambda: self._batch.step(nstep=substeps))
 
     def reset(self, ids: Tensor | None = None) -> None:

@@ -185,8 +185,8 @@ class MujocoWarpEngine(Engine):
         with self._outputs_kept():
             self._run("set_const", lambda: mjw.set_const(self._model, self._data, restore=False))
 
-    def step(self, substeps: int = 1) -> None:
-        """See ``Engine.step``."""
+    def step(self, substeps: int = 1, derived: bool = True) -> None:
+        """See ``Engine.step``. Derived fields come with it."""
         self._run(f"step({substeps})", lambda: self._step(substeps))
 
     def _step(self, substeps: int) -> None:

@@ -84,7 +84,7 @@ class PybulletWorld:
         self._robot = self._load(urdf.text)
         self._links = self._numbers(urdf)
         self._joints = [next(n for n, link in self._links.items() if link.name == j.child) for j in urdf.joints]
-        self._qpos, self._dofs = [j.qpos for j in urdf.joints], [j.dof for j in urdf.joints]
+        self._qpos, self._dofs = np.array([(j.qpos, j.dof) for j in urdf.joints], int).reshape(-1, 2).T
         for number, link in self._links.items():
             self._set_friction(model, ground, number, link)
         friction = [joint.friction for joint in urdf.joints]
@@ -98,6 +98,7 @@ class PybulletWorld:
         about = bullet.getDynamicsInfo(self._robot, BASE, **self._client)
         # Bullet's base is its centre of mass with the principal axes of its inertia.
         self._com, self._axes = np.array(about[3]), np.roll(about[4], 1)
+        self._turn, self._arm = np.eye(3), self._com  # of the base as it stands: its rotation, origin to centre of mass
         self._inverse_axes = self._axes * (1, -1, -1, -1)
         self._base_origin = bullet.invertTransform(about[3], about[4])
 
@@ -148,13 +149,11 @@ class PybulletWorld:
 
     def place(self, qpos: Array, qvel: Array) -> None:
         """See ``World.place``."""
-        turn = _rotation(qpos[3:7])
-        arm = turn @ self._com
+        self._turn = turn = _rotation(qpos[3:7])
+        self._arm = arm = turn @ self._com
         spin = turn @ qvel[3:6]
-        orientation = np.roll(_product(qpos[3:7], self._axes), -1)
-        bullet.resetBasePositionAndOrientation(
-            self._robot, (qpos[:3] + arm).tolist(), orientation.tolist(), **self._client
-        )
+        w, x, y, z = _product(qpos[3:7], self._axes).tolist()
+        bullet.resetBasePositionAndOrientation(self._robot, (qpos[:3] + arm).tolist(), (x, y, z, w), **self._client)
         velocity = qvel[:3] + _cross(spin, arm)
         bullet.resetBaseVelocity(self._robot, velocity.tolist(), spin.tolist(), **self._client)
         for joint, place, speed in zip(self._joints, qpos[self._qpos], qvel[self._dofs], strict=True):
@@ -172,26 +171,25 @@ class PybulletWorld:
             bullet.stepSimulation(**self._client)
         except bullet.error as error:
             raise WorldError(str(error)) from error
-        centre, orientation = bullet.getBasePositionAndOrientation(self._robot, **self._client)
+        centre, (x, y, z, w) = bullet.getBasePositionAndOrientation(self._robot, **self._client)
         velocity, spin = map(np.array, bullet.getBaseVelocity(self._robot, **self._client))
-        qpos[3:7] = _product(np.roll(orientation, 1), self._inverse_axes)
-        turn = _rotation(qpos[3:7])
-        arm = turn @ self._com
+        qpos[3:7] = _product(np.array((w, x, y, z)), self._inverse_axes)
+        self._turn = turn = _rotation(qpos[3:7])
+        self._arm = arm = turn @ self._com
         qpos[:3] = centre - arm
         qvel[:3] = velocity - _cross(spin, arm)
         qvel[3:6] = spin @ turn
-        states = bullet.getJointStates(self._robot, self._joints, **self._client) or ()  # None without joints
-        qpos[self._qpos] = [state[0] for state in states]
-        qvel[self._dofs] = [state[1] for state in states]
+        if self._joints:
+            qpos[self._qpos], qvel[self._dofs], *_ = zip(
+                *bullet.getJointStates(self._robot, self._joints, **self._client), strict=True
+            )
 
     def _push(self, force: Array, qpos: Array) -> None:
         """Apply generalised forces on the base: a force at its origin, in the world, and a torque in its own frame."""
         if not force[:6].any():
             return
-        turn = _rotation(qpos[3:7])
-        arm = turn @ self._com
-        torque = turn @ force[3:6] - _cross(arm, force[:3])
-        centre = (qpos[:3] + arm).tolist()
+        torque = self._turn @ force[3:6] - _cross(self._arm, force[:3])
+        centre = (qpos[:3] + self._arm).tolist()
         bullet.applyExternalForce(self._robot, BASE, force[:3].tolist(), centre, bullet.WORLD_FRAME, **self._client)
         bullet.applyExternalTorque(self._robot, BASE, torque.tolist(), bullet.WORLD_FRAME, **self._client)
 
@@ -203,8 +201,8 @@ class PybulletWorld:
                 point[3], point[5], point[7], point[9], point[10:12], point[12:14]
             )  # fmt: skip
             if pressure > 0:
-                total = pressure * np.array(normal) + rub * np.array(along) + rub2 * np.array(along2)
-                found.append(Contact(self._geom(link, place), total))
+                total = [pressure * n + rub * a + rub2 * b for n, a, b in zip(normal, along, along2, strict=True)]
+                found.append(Contact(self._geom(link, place), np.array(total)))
         return found
 
     def _geom(self, number: int, place: Sequence[float]) -> int:

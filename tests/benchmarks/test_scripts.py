@@ -9,7 +9,17 @@ import torch
 
 from robolearn.rl.ppo import PPO
 
-QUICK = ("env_step", "train_loop", "ppo_update", "vs_sb3", "time_to_walk", "scaling", "inference", "sim2sim")
+QUICK = (
+    "env_step",
+    "train_loop",
+    "ppo_update",
+    "vs_sb3",
+    "time_to_walk",
+    "scaling",
+    "inference",
+    "sim2sim",
+    "deployed_agreement",
+)
 
 
 @pytest.fixture(autouse=True)

@@ -133,8 +133,12 @@ class Stack:
         self.operator.wait_for(lambda: self.operator.state != "", LIMIT, "a first state")
         if self.operator.state in ("damping", "estop"):
             self.operator.place()  # it may lie on its side
-            self.ask_until("reset")
-            self.wait("idle")
+            self.reset()
+
+    def reset(self):
+        """From a stop to lying limp; until then the operator may still hear of the stop."""
+        self.ask_until("reset")
+        self.wait("idle")
 
     def stand(self):
         """From wherever the robot is to standing."""

@@ -110,8 +110,7 @@ def test_an_emergency_stop_during_the_ramp_latches_until_reset(stack, watch):
     for request in ("arm", "stand", "start_policy"):
         assert not stack.operator.request(request).accepted
     watch.wait(lambda: not watch.commands[-1][2].kp.any() and (watch.commands[-1][2].kd > 0).all(), "damping")
-    stack.ask_until("reset")
-    stack.wait("idle")
+    stack.reset()
 
 
 def test_a_lost_velocity_command_lets_the_robot_stand_still(stack):

@@ -72,7 +72,7 @@ def test_the_robot(stack):
         watch.wait(lambda: not watch.commands[-1][2].kp.any(), "damping")  # the state may be heard before the command
         stack.start("sim_node")
         stays_limp(watch)
-        stack.ask_until("reset")
+        stack.reset()
         stack.stand()
 
 
@@ -88,8 +88,7 @@ def test_an_emergency_stop_survives_the_crash_of_the_monitor(stack):
         stays_limp(watch)
         assert not stack.operator.request("arm", LIMIT).accepted
         assert np.all(watch.commands[-1][2].kd > 0)
-    stack.ask_until("reset")
-    stack.wait("idle")
+    stack.reset()
     stack.nodes["safety_monitor"].stop()
     stack.operator.state = ""
     stack.start("safety_monitor")

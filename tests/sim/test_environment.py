@@ -21,7 +21,7 @@ def recorded_physics(env):
     step, s, rows = env.engine.step, env.state, []
     fields = [env.engine.field(name) for name in ("ctrl", "qpos", "qvel")]
 
-    def recording_step():
+    def recording_step(**_):
         ctrl, qpos, qvel = (field.clone() for field in fields)
         rows.append((ctrl, qpos[:, s.joint_q], qvel[:, s.joint_v]))
         step()

@@ -60,8 +60,8 @@ def test_measured_signals_are_the_true_ones_of_some_physics_steps_ago(make_env):
     env = make_env({"observations": policy_only(), "sensors": {"delay": [0, 6]}}, num_envs=32)
     step, s, past = env.engine.step, env.state, []
 
-    def recording_step(substeps=1):
-        step(substeps)
+    def recording_step(**_):
+        step()
         qpos, qvel = env.engine.field("qpos"), env.engine.field("qvel")
         past.append((qpos[:, s.joint_q].float(), qvel[:, 3:6].float()))
 

@@ -48,7 +48,7 @@ def test_feet_are_those_of_the_last_physics_step(make_env):
     random_step(env)
     step, last = env.engine.step, {}
 
-    def recording_step():
+    def recording_step(**_):
         last.update(qpos=env.engine.field("qpos")[0].numpy().copy(), qvel=env.engine.field("qvel")[0].numpy().copy())
         step()
 

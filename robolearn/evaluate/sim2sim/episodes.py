@@ -153,6 +153,51 @@ def place(env: TaskEnv, experiments: Sequence[Experiment]) -> None:
     env.sensing.forget(ids)
 
 
+class Tape:
+    """Records what N robots do in an episode, control step by control step.
+
+    A robot has fallen when a body that must not touch the ground does, or the base leans over 60 degrees.
+
+    Attributes:
+        alive: (N,) bool, neither fallen nor diverged so far.
+    """
+
+    def __init__(self, env: TaskEnv) -> None:
+        """Begin an episode of the robots in ``env``."""
+        self._env = env
+        self.alive = torch.ones(env.num_envs, dtype=torch.bool, device=env.device)
+        self._fell, self._diverged = torch.zeros_like(self.alive), torch.zeros_like(self.alive)
+        self._rows: dict[str, list[Tensor]] = {name: [] for name in (*CHANNELS, "alive", "target")}
+
+    def take(self, targets: Tensor, valid: Tensor) -> None:
+        """Record the state that a control step with joint targets (N, J) ended in; ``valid`` (N,): it is one."""
+        s = self._env.state
+        down = s.termination_contact | (s.projected_gravity[:, 2] > -FALLEN)
+        self._diverged |= self.alive & ~valid
+        self._fell |= self.alive & valid & down
+        self.alive = self.alive & valid & ~down
+        self._rows["alive"].append(self.alive)
+        self._rows["target"].append(targets)
+        for name, read in CHANNELS.items():
+            self._rows[name].append(read(self._env).clone())
+
+    def trace(self, script: scripts.Array) -> Trace:
+        """Return what was recorded on a script (T, N, 3)."""
+        env = self._env
+        recorded = {name: torch.stack(values).cpu().numpy() for name, values in self._rows.items()}
+        return Trace(
+            dt=env.step_dt,
+            steps=len(script),
+            fell=self._fell.cpu().numpy(),
+            diverged=self._diverged.cpu().numpy(),
+            command=script[: len(recorded["alive"])].astype(np.float32),
+            mass=_mass(env),
+            effort_limit=env.actuators.effort_limit.expand_as(env.actuators.kp).double().cpu().numpy(),
+            position_limit=np.array(env.robot.position_limit),
+            **recorded,
+        )
+
+
 @torch.no_grad()
 def run(
     world: World,
@@ -162,9 +207,8 @@ def run(
 ) -> Recording:
     """Let a world, which stands at the start, follow a script (T, N, 3), and record it.
 
-    A robot has fallen when a body that must not touch the ground does, or the base leans over 60 degrees. A world
-    begins a diverged robot anew: from then on its rows are another episode's and count as little as those after a fall.
-    The run ends early when no episode goes on.
+    A world begins a diverged robot anew: from then on its rows are another episode's and count as little as those after
+    a fall. The run ends early when no episode goes on.
 
     Args:
         world: the robots.
@@ -175,45 +219,22 @@ def run(
     Raises:
         RuntimeError: a robot walked off the end of the ground.
     """
-    env, n = world.env, world.num_envs
-    alive = torch.ones(n, dtype=torch.bool, device=env.device)
-    fell, diverged = torch.zeros_like(alive), torch.zeros_like(alive)
+    env, tape = world.env, Tape(world.env)
     positions = env.engine.field("qpos")
-    rows: dict[str, list[Tensor]] = {name: [] for name in (*CHANNELS, "alive", "target", "qpos")}
+    rows: list[Tensor] = []
     commands = torch.as_tensor(script, dtype=torch.float32, device=env.device)
     for step in range(len(script)):
         world.hold(commands[step])
         before_step(step)
         targets = world.act(measured(world.signals()))
         result = world.step(targets)
-        s = env.state
-        down = s.termination_contact | (s.projected_gravity[:, 2] > -FALLEN)
-        if bool((alive & result.valid & result.truncated).any()):  # the world has put it back to the start
+        if bool((tape.alive & result.valid & result.truncated).any()):  # the world has put it back to the start
             raise RuntimeError("a robot walked off the end of the ground: make the episode shorter")
-        diverged |= alive & ~result.valid
-        fell |= alive & result.valid & down
-        alive = alive & result.valid & ~down
-        rows["alive"].append(alive)
-        rows["target"].append(targets)
-        rows["qpos"].append(positions.clone())
-        for name, read in CHANNELS.items():
-            rows[name].append(read(env).clone())
-        if not bool(alive.any()):
+        tape.take(targets, result.valid)
+        rows.append(positions.clone())
+        if not bool(tape.alive.any()):
             break
-    recorded = {name: torch.stack(values).cpu().numpy() for name, values in rows.items()}
-    qpos = recorded.pop("qpos").astype(np.float32)
-    trace = Trace(
-        dt=env.step_dt,
-        steps=len(script),
-        fell=fell.cpu().numpy(),
-        diverged=diverged.cpu().numpy(),
-        command=script[: len(qpos)].astype(np.float32),
-        mass=_mass(env),
-        effort_limit=env.actuators.effort_limit.expand_as(env.actuators.kp).double().cpu().numpy(),
-        position_limit=np.array(env.robot.position_limit),
-        **recorded,
-    )
-    return Recording(trace, qpos)
+    return Recording(tape.trace(script), torch.stack(rows).cpu().numpy().astype(np.float32))
 
 
 def _mass(env: TaskEnv) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ from robolearn.config import ConfigError, unknown
 from robolearn.deploy.contract import read_contract
 from robolearn.deploy.onnx_file import read_file
 from robolearn.evaluate.sim2sim.episodes import run_case
+from robolearn.evaluate.sim2sim.estimates import is_unsupported
 from robolearn.evaluate.sim2sim.perturbations import PERTURBATIONS
 from robolearn.evaluate.sim2sim.results import JOINT, NOMINAL, Case, CaseResult, Experiment, ResultFile
 from robolearn.evaluate.sim2sim.simulators import REFERENCE, SIMULATORS, find, missing
@@ -209,7 +210,7 @@ def run(
 
 def _worth_another_try(result: CaseResult) -> bool:
     """A simulator that failed may have been killed from outside; one that cannot do something will not learn it."""
-    return bool(result.error) and result.details.get("failure") != "unsupported"
+    return bool(result.error) and not is_unsupported(result)
 
 
 def _work(policies: Mapping[str, bytes], case: Case) -> CaseResult:

@@ -51,8 +51,9 @@ class World:
     ) -> None:
         """Build them; see ``make_world``."""
         self.simulator = simulator
-        self.policies = [OnnxPolicy(policy) for _ in range(num_envs)]
-        self.contract = self.policies[0].contract
+        first = OnnxPolicy(policy)
+        self.policies = [first, *(first.another() for _ in range(num_envs - 1))]
+        self.contract = first.contract
         fitted = _fit(robot or load_robot(self.contract.robot.name), self.contract)
         task = _task(self.contract, simulator)
         self.env = TaskEnv(

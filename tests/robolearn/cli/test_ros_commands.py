@@ -104,3 +104,17 @@ def test_a_request_that_nobody_hears(tmp_path):
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert "/nobody/safety_monitor (domain 9) did not answer within 0.5 s" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--episodes", "0"], "--episodes 0: must be at least 1"),
+        (["--seconds", "0.5"], "--seconds 0.5 --speed 1: must be at least 1"),
+        (["--speed", "-1"], "--speed -1: must be at least 1, and from 0 to 100"),
+        (["--fault", "motor_off"], "--fault motor_off: not a JSON object"),
+    ],
+)
+def test_a_comparison_that_cannot_be_run_is_refused(words, message, capsys):
+    assert main(["sim2sim-deployed", "policy.onnx", *words]) == 2
+    assert message in capsys.readouterr().err

@@ -71,6 +71,16 @@ def test_memory_moves_on_and_reset_brings_the_start_back(policy):
     assert np.array_equal(policy.step(signals).joint_target, first.joint_target)
 
 
+def test_another_robot_s_policy_has_its_own_memory(policy):
+    signals = stand(policy)
+    first = policy.step(signals)
+    other = policy.another()
+    second = policy.step(signals)
+    for expected in (first, second):
+        assert np.array_equal(other.step(signals).joint_target, expected.joint_target)
+    assert other.contract is policy.contract
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_bad_reading_is_reported_and_leaves_the_memory(policy, bad):
     signals = stand(policy)

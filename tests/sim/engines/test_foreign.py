@@ -27,7 +27,7 @@ class Twin:
         self.model = copy.copy(model)
         self.model.dof_damping[:] = 0  # comes with the forces
         self.data = mujoco.MjData(self.model)
-        self.placed, self.closed = 0, False
+        self.placed, self.asked, self.closed = 0, 0, False
         Twin.built.append(self)
 
     def place(self, qpos, qvel):
@@ -45,6 +45,7 @@ class Twin:
             qvel[3] = np.nan
 
     def contacts(self):
+        self.asked += 1
         found = []
         for index, contact in enumerate(self.data.contact):
             force = np.zeros(6)
@@ -103,6 +104,22 @@ def test_several_steps_at_once_are_the_same_as_one_by_one(engine, model, quadrup
     for _ in range(4):
         other.step()
     assert torch.equal(engine.field("qpos"), other.field("qpos"))
+
+
+def test_contacts_are_asked_for_only_where_derived_fields_are_told(engine, model, quadruped):
+    other = ForeignEngine(model, ENVS, Twin)
+    quadruped.load(other, quadruped.random_states(ENVS, seed=3, in_contact=True))
+    fields = [(engine.field(name), other.field(name)) for name in STATE_FIELDS + DERIVED_FIELDS]
+    before = engine.field("xpos").clone()
+    for _ in range(3):
+        engine.step(derived=False)
+        other.step()
+    assert [world.asked for world in Twin.built] == [0] * ENVS + [3] * ENVS
+    assert torch.equal(engine.field("xpos"), before) and torch.equal(engine.field("qpos"), other.field("qpos"))
+    engine.step()
+    other.step()
+    assert engine.sensor("foot_contact").any()
+    assert all(torch.equal(one, two) for one, two in fields)
 
 
 def test_derived_fields_describe_the_state_reached(engine, model):

@@ -131,7 +131,7 @@ def watching(world: World) -> Iterator[Callable[[], Watched]]:
     seen: dict[str, list[Array]] = {name: [] for name in ("qpos", "qvel", "ctrl", "force", "velocity")}
     inner = engine.step
 
-    def watched_step(substeps: int = 1) -> None:
+    def watched_step(substeps: int = 1, derived: bool = True) -> None:
         for name in ("qpos", "qvel", "ctrl"):
             seen[name].append(engine.field(name).double().cpu().numpy().copy())
         inner(substeps)

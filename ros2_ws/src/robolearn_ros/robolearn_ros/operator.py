@@ -15,6 +15,7 @@ from typing import Any
 import rclpy
 import rclpy.context
 import rclpy.executors
+from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Twist
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import GetParameters, SetParameters
@@ -33,6 +34,7 @@ from robolearn_ros import qos
 COMMAND_HZ = 20.0
 TIMEOUT = 10.0
 _KNOCK = 0.5
+_AGAIN = 0.05
 _SPIN = 0.1
 """s; finding the other nodes was measured to take up to 3 s."""
 
@@ -50,6 +52,7 @@ class Operator:
     Attributes:
         state: name of the controller's mode; empty before it was heard.
         robot_time: s on the robot's clock, of the newest joint_states; NaN before the first.
+        diagnostics: what the nodes say of themselves: values by key, by ``NODE: TOPIC`` without the namespace.
         events: of the safety monitor, as they came. All have time and message; those of a check also reason, reaction,
             value, limit and mode; a change of mode has mode and from; a request has request and accepted.
     """
@@ -63,6 +66,7 @@ class Operator:
         """
         self.state = ""
         self.robot_time = math.nan
+        self.diagnostics: dict[str, dict[str, str]] = {}
         self.events: list[dict[str, Any]] = []
         self._namespace = full_namespace(namespace)
         self._velocity: tuple[float, float, float] | None = None
@@ -92,6 +96,7 @@ class Operator:
         self._node.create_subscription(String, "safety_monitor/state", self._on_state, qos.LATCHED)
         self._node.create_subscription(String, "safety_monitor/events", self._on_event, qos.EVENTS)
         self._node.create_subscription(JointState, "joint_states", self._on_joints, qos.SENSOR)
+        self._node.create_subscription(DiagnosticArray, "diagnostics", self._on_diagnostics, qos.DIAGNOSTICS)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._node.create_timer(1.0 / COMMAND_HZ, self._repeat, clock=steady)
         self._executor = rclpy.executors.SingleThreadedExecutor(context=self._context)
@@ -119,6 +124,23 @@ class Operator:
         else:
             answer = self._call(client, Trigger.Request(), node, timeout)
         return Answer(answer.success, answer.message)
+
+    def reach(self, request: str, state: str = "", timeout: float = TIMEOUT) -> None:
+        """Ask until it is accepted, as heartbeats may still be on their way, and wait until the mode is ``state``.
+
+        Without a state nothing is waited for: a mode that is left again at once may be missed, its event is not.
+
+        Raises:
+            ConfigError: there is no such request.
+            OperatorError: no safety monitor answers, or it still refuses after ``timeout`` s; says why.
+        """
+        end = time.monotonic() + timeout
+        while not (answer := self.request(request, timeout)).accepted:
+            if time.monotonic() > end:
+                raise OperatorError(answer.reason)
+            time.sleep(_AGAIN)
+        if state:
+            self.wait_for_state(state, timeout)
 
     def drive(self, forward: float, left: float = 0.0, turn: float = 0.0) -> None:
         """Command a velocity (m/s, m/s, rad/s) from now on."""
@@ -288,6 +310,14 @@ class Operator:
     def _on_event(self, message: String) -> None:
         with self._news:
             self.events.append(json.loads(message.data))
+            self._news.notify_all()
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        prefix = f"{self._namespace.lstrip('/')}/" if self._namespace else ""
+        with self._news:
+            for status in message.status:
+                found = {each.key: each.value for each in status.values}
+                self.diagnostics[status.name.removeprefix(prefix)] = found
             self._news.notify_all()
 
     def _spin(self) -> None:

@@ -184,7 +184,7 @@ def test_velocities_in_another_frame_are_found_by_how_positions_change(reference
     engine, inner = candidate.env.engine, candidate.env.engine.step
     qpos, qvel = engine.field("qpos"), engine.field("qvel")
 
-    def step(substeps=1):
+    def step(substeps=1, derived=True):
         turn = torch.as_tensor(rotations(qpos[:, 3:7].numpy()))
         qvel[:, 3:6] = torch.einsum("nji,nj->ni", turn, qvel[:, 3:6].clone())
         inner(substeps)

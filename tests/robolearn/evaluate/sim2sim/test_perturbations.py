@@ -191,7 +191,7 @@ def test_joint_friction_takes_torque_away_from_a_moving_joint(stage):
     s.env.engine.field("qvel")[:, s.env.state.joint_v] = velocity.double()
     found = []
     step = s.env.engine.step
-    s.env.engine.step = lambda *_: (found.append(s.env.engine.field("ctrl").clone()), step())
+    s.env.engine.step = lambda **_: (found.append(s.env.engine.field("ctrl").clone()), step())
     s.env.step(torch.zeros(2, 12))
     wanted = -0.6 * (velocity[1] / 0.2).clamp(-1, 1).double()
     torch.testing.assert_close(found[0][1] - found[0][0], wanted, rtol=0, atol=1e-6)
