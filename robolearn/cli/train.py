@@ -237,7 +237,7 @@ def _summary(config: ExperimentConfig, runner: OnPolicyRunner, result: TrainResu
     seconds = float(table["time/elapsed_s"][-1]) if "time/elapsed_s" in table else 0.0
     meta = read_meta(folder)
     if meta.get("starts"):
-        meta["starts"][-1] |= {"wall_s": round(seconds, 1), "last_iteration": result.iteration}
+        meta["starts"][-1] |= {"wall_s": round(seconds, 3), "last_iteration": result.iteration}
         write_meta(folder, meta)
     print(f"\n{result.iteration} iterations, {runner.total_steps:,} environment steps; this call took {clock(seconds)}")
     for label, name in (
