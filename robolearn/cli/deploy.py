@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import signal
-import threading
 from collections.abc import Sequence
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from robolearn.cli.errors import EXIT_FAILURE, CommandError
@@ -50,24 +47,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the nodes until Ctrl-C (0) or until one of them fails (1)."""
     from robolearn.deploy import bringup, processes
+    from robolearn.deploy.stop_signal import StopSignal
 
     wanted = _wanted(args)
     specs = bringup.plan(wanted)
-    interrupted = threading.Event()
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        interrupted.set()
-
-    names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last: the terminal was closed
-    before = {number: signal.signal(number, interrupt) for number in names}
-    try:
+    with StopSignal() as stop:
         _announce(wanted, specs)
         with processes.nodes(specs, wanted.domain, lambda line: print(line, flush=True)) as running:
-            failed = running.watch(interrupted)
+            failed = running.watch(stop)
             print(f"Stopping{' because ' + failed.name + ' ended' if failed else ''} ...", flush=True)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     if failed is not None:
         raise CommandError(f"{failed}. All other nodes were stopped", EXIT_FAILURE)
     print("All nodes are stopped.")

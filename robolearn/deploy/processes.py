@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ import yaml
 
 from robolearn.config import ConfigError
 from robolearn.deploy.bringup import PACKAGE, NodeSpec, domain_id
+from robolearn.deploy.stop_signal import StopSignal
 
 STOP_LIMIT = 5.0
 """s that a process has to end after SIGTERM; a node needs 0.2 s. Then it is killed."""
@@ -137,9 +139,10 @@ class Processes:
             self.stop()
             raise
 
-    def watch(self, interrupted: threading.Event) -> Ended | None:
-        """Wait until an essential process ends, and return what became of it; None once ``interrupted`` is set."""
-        while not interrupted.wait(_POLL):
+    def watch(self, stop: StopSignal) -> Ended | None:
+        """Wait until an essential process ends, and return what became of it; None once a signal to stop came."""
+        while not stop.received:
+            time.sleep(_POLL)
             if (ended := self.failed()) is not None:
                 return ended
         return None

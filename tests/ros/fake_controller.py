@@ -8,7 +8,6 @@ period each: for tests that must not depend on how busy the machine is.
 """
 
 import argparse
-import signal
 import sys
 import threading
 import time
@@ -24,6 +23,7 @@ from std_msgs.msg import Bool, Float64MultiArray
 
 from hardware.mujoco_robot import MujocoRobot
 from robolearn.deploy.robot import load_robot_file
+from robolearn.deploy.stop_signal import StopSignal
 from robolearn.deploy.types import JointCommand
 from sim.robots import load_robot
 
@@ -151,13 +151,13 @@ def main():
     arguments, rest = parser.parse_known_args()
     rclpy.init(args=[sys.argv[0], *rest], signal_handler_options=SignalHandlerOptions.NO)
     fake = FakeController(arguments)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: fake.ended.set())
     executor = rclpy.executors.SingleThreadedExecutor()
     executor.add_node(fake.node)
-    while not fake.ended.is_set():
-        executor.spin_once(timeout_sec=0.1)
-    executor.shutdown()
+    with StopSignal() as stop:
+        while not stop.received:
+            executor.spin_once(timeout_sec=0.1)
+        executor.shutdown()
+        fake.ended.set()
     if not arguments.lock_step:
         fake.thread.join()
     fake.node.destroy_node()

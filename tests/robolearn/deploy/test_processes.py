@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -15,22 +14,25 @@ from robolearn.config import ConfigError
 from robolearn.deploy import processes
 from robolearn.deploy.bringup import BringUp, NodeSpec, plan
 from robolearn.deploy.processes import Command, Ended, Processes, environment, need, node_words, nodes
+from robolearn.deploy.stop_signal import StopSignal
 
 LIMIT = 30.0
 NODE = """
-import pathlib, signal, sys, threading
-name, diary = {name!r}, pathlib.Path({diary!r})
+import pathlib, signal, sys, threading, time
+name, diary, ended = {name!r}, pathlib.Path({diary!r}), False
 def note(what):
     with diary.open("a") as file:
         file.write(f"{{name}} {{what}}\\n")
-ended = threading.Event()
-signal.signal(signal.SIGTERM, lambda *_: ended.set())
+def end(*_):
+    global ended
+    ended = True
+signal.signal(signal.SIGTERM, end)
 signal.signal(signal.SIGINT, lambda *_: note("interrupted"))
 note("started")
 print("ready", flush=True)
 {body}
-while not ended.wait(0.05):
-    pass
+while not ended:
+    time.sleep(0.05)
 note("ended")
 """
 
@@ -116,7 +118,7 @@ def test_ctrl_c_in_the_terminal_reaches_only_us(stage):
 )
 def test_an_essential_process_that_ends_is_named_with_its_last_words(stage, body, code, text):
     with stage.processes(stage.command("a"), stage.command("b", body)) as running:
-        ended = running.watch(threading.Event())
+        ended = running.watch(StopSignal())
         assert (ended.name, ended.code) == ("b", code)
         assert text in str(ended)
         stage.wait_for("a")
@@ -129,14 +131,14 @@ def test_one_that_dies_before_a_word(stage):
 
 def test_without_the_recorder_the_robot_goes_on(stage):
     commands = (stage.command("robot"), stage.command("recorder", "sys.exit(7)", essential=False))
-    interrupted = threading.Event()
+    stop = StopSignal()
     with stage.processes(*commands) as running:
         wait_until(lambda: running.failed() is None and any("goes on without it" in line for line in stage.lines))
         assert running.failed() is None
         assert sum("goes on without it" in line for line in stage.lines) == 1
         assert alive(running.pid("robot"))
-        interrupted.set()
-        assert running.watch(interrupted) is None
+        stop.received = True
+        assert running.watch(stop) is None
 
 
 def test_one_that_does_not_end_is_killed_and_holds_nobody_up(stage):

@@ -5,13 +5,10 @@ from __future__ import annotations
 import gc
 import math
 import os
-import signal
 import socket
 import sys
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any, TypeVar
 
 import rclpy
@@ -30,6 +27,7 @@ from std_msgs.msg import Header
 
 from robolearn.config import ConfigError, unknown
 from robolearn.deploy.onnx_file import PolicyFileError
+from robolearn.deploy.stop_signal import StopSignal
 from robolearn_ros import qos
 from robolearn_ros.inbox import Inbox
 
@@ -320,40 +318,36 @@ def main(make: Callable[[], RobotNode], arguments: Sequence[str] | None = None) 
     rclpy's own signal handlers would invalidate the context first, and nothing can be published afterwards: ours only
     wake the loop, the robot is made safe, and then the context ends.
     """
-    ended = threading.Event()
-
-    def end(number: int, frame: FrameType | None) -> None:
-        ended.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # the last: the terminal or the ssh session ended
-        signal.signal(number, end)
-    rclpy.init(args=list(sys.argv if arguments is None else arguments), signal_handler_options=SignalHandlerOptions.NO)
-    node: RobotNode | None = None
-    code = 1
-    try:
-        node = make()
-        code = _spin(node, ended)
-    except REFUSALS as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
-    finally:
-        if node is not None and not node.close():
-            code = 1
-        rclpy.try_shutdown()
+    with StopSignal() as stop:
+        rclpy.init(
+            args=list(sys.argv if arguments is None else arguments), signal_handler_options=SignalHandlerOptions.NO
+        )
+        node: RobotNode | None = None
+        code = 1
+        try:
+            node = make()
+            code = _spin(node, stop)
+        except REFUSALS as error:
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        finally:
+            if node is not None and not node.close():
+                code = 1
+            rclpy.try_shutdown()
     return code
 
 
-def _spin(node: RobotNode, ended: threading.Event) -> int:
+def _spin(node: RobotNode, stop: StopSignal) -> int:
     executor = rclpy.executors.SingleThreadedExecutor()
     executor.add_node(node)
     try:
         if node.value("autostart"):
             for step in (node.trigger_configure, node.trigger_activate):
-                if not ended.is_set() and step() is not TransitionCallbackReturn.SUCCESS:
+                if not stop.received and step() is not TransitionCallbackReturn.SUCCESS:
                     return 1
         # A collection that goes through all that was imported stops every thread, the control loop too: 40 ms were
         # measured. What lives now lives to the end, so only what comes later is looked at.
         gc.freeze()
-        while not ended.is_set():
+        while not stop.received:
             executor.spin_once(timeout_sec=0.1)
         return 0
     finally:
