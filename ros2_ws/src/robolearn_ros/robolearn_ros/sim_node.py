@@ -137,10 +137,18 @@ class SimNode(RobotNode):
             if order is not None or self._ended.is_set():
                 return order
             if self._heard and time.monotonic() - begin >= ANSWER_LIMIT:
+                self._lose_step(now)
                 return None
             self._again += 1
 
+    def _lose_step(self, cycle: float) -> None:
+        """Say that time runs on without the controller: it is not in lock step until it answers again."""
+        message = f"no command answered the cycle of {cycle:.3f} s within {ANSWER_LIMIT:g} s: time runs on without it"
+        self.get_logger().warning(message)
+        self.report("lock step", WARN, message)
+
     def _report(self) -> None:
+        self.report("lock step", OK if self._answering else WARN, "answered" if self._answering else "not answered")
         self.report(
             "world", OK, "running", {"time, s": f"{self._world.now():.3f}", "cycles published again": self._again}
         )
