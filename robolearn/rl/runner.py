@@ -48,18 +48,17 @@ class Stateful(Protocol):
 
 
 class Method(Stateful, Protocol):
-    """A method built around PPO: it sees every step, may change the roll-out, and learns after each update.
+    """A method built around PPO: it may change each roll-out, and learns after each update.
 
     Attributes:
         cost_names: the environment's costs that it wants as streams, in order.
         cost_scale: (K,) factors on them, so that critics learn numbers around 1.
+        extra_groups: observation groups that it needs in the roll-out beside those that the policy reads.
     """
 
     cost_names: tuple[str, ...]
     cost_scale: tuple[float, ...]
-
-    def on_step(self, result: StepResult) -> None:
-        """Look at a control step."""
+    extra_groups: tuple[str, ...]
 
     def on_rollout(self, storage: RolloutStorage) -> None:
         """Look at a full roll-out, or change it, before advantages are estimated."""
@@ -208,11 +207,13 @@ class OnPolicyRunner:
         self.extra_states, self.meta = dict(extra_states or {}), dict(meta or {})
         if method is not None:
             self.extra_states["method"] = method
-        self._cost_columns = torch.tensor([env.cost_names.index(name) for name in names], device=env.device)
+        columns = [env.cost_names.index(name) for name in names]
+        self._cost_columns = torch.tensor(columns, dtype=torch.int64, device=env.device)
         self._cost_scale = torch.tensor(method.cost_scale if method else [1.0] * len(names), device=env.device)
         self.iteration = 0
         self.total_steps = 0
-        groups = {name: env.obs_dims[name] for name in dict.fromkeys((*policy.groups, *extra_groups))}
+        wanted = (*policy.groups, *extra_groups, *(method.extra_groups if method else ()))
+        groups = {name: env.obs_dims[name] for name in dict.fromkeys(wanted)}
         self.storage = RolloutStorage(
             self.config.steps_per_env,
             env.num_envs,
@@ -327,8 +328,6 @@ class OnPolicyRunner:
                 final_values = policy.values(result.final_obs, memory)
             storage.record_result(t, result, self._costs(result), final_values)
             self._count(result, sums)
-            if self.method is not None:
-                self.method.on_step(result)
             logs.add(result.log)
             self._memory = decision.memory * (~self._starts).unsqueeze(-1) if policy.memory_size else decision.memory
             obs = result.obs
