@@ -132,6 +132,8 @@ class PlanarEnv:
         self.robot = ROBOTS[config.name]
         self.stagger = stagger
         model = load_model(config.name)
+        # A state that is not finite must be seen: by default MuJoCo would put the model's own in its place, silently.
+        model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
         self.engine = make_engine("mujoco", model, config.num_envs, threads=config.threads)
         self.device = self.engine.device
         self.num_envs, self.num_actions = config.num_envs, int(model.nu)
