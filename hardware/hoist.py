@@ -1,4 +1,4 @@
-"""What carries a simulated robot that does not stand: a soft rope, and for two-legged ones a frame that keeps it upright."""
+"""What carries a simulated robot that does not stand: a soft rope and, for one on two legs, a frame against tilt."""
 
 from __future__ import annotations
 
