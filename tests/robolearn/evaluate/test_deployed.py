@@ -94,3 +94,27 @@ def test_a_refused_request_says_why():
 def test_a_robot_that_the_policy_was_not_made_for_is_refused():
     with pytest.raises(ConfigError, match="made for 'a1'"):
         DeployedRobot(OnnxPolicy(RELEASED), "go1")
+
+
+def test_a_biped_hangs_until_it_is_stiff_and_is_put_on_its_feet(make_policy, tmp_path):
+    """Limp, it would collapse. It stands until the policy, which never learned to walk, lets it fall."""
+    path = make_policy(tmp_path, "robot=bruce", "task.physics.timestep=0.0025")
+    world = DeployedRobot(OnnxPolicy(path), "bruce")
+    world.run(1.0)
+    assert world.mode is Mode.IDLE
+    assert world.height > 1.2
+    assert world.tilt < 0.05
+    world = DeployedRobot(OnnxPolicy(path), "bruce")
+    world.stand()
+    world.run(2.0)
+    assert world.mode is Mode.READY
+    assert world.link.hoist is None
+    assert world.height == pytest.approx(1.0, abs=0.02)
+    assert world.tilt < 0.05
+    weight = world.link.model.body_subtreemass[0] * 9.81
+    touching = world.link.data.sensor("foot_force_left").data + world.link.data.sensor("foot_force_right").data
+    assert abs(touching[2]) == pytest.approx(weight, rel=0.05)
+    world.ask(Request.START_POLICY)
+    world.run(5.0)
+    assert world.mode is Mode.DAMPING
+    assert world.height < 0.8
