@@ -72,6 +72,7 @@ class ConstraintConfig:
         window: finished episodes over which an episode sum is averaged, rounded up to whole roll-outs.
         smoothing: share of the old value in the moving average of a rate or batch average.
         dual: the multiplier's controller.
+        aim: share of the budget that is aimed at; a little below 1 keeps what is left of the loop's noise within it.
         weight: (``shaped``) price in reward per unit of cost and second; (``p3o``, ``n_p3o``) factor on the penalty;
             (``ipo``, ``ipo_release``) factor on the barrier.
     """
@@ -83,10 +84,13 @@ class ConstraintConfig:
     window: int = 100
     smoothing: float = 0.0
     dual: DualConfig = field(default_factory=DualConfig)
+    aim: float = 1.0
     weight: float = 1.0
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        if not 0 < self.aim <= 1:
+            raise ValueError(f"aim: must be above 0 and at most 1, got {self.aim}")
         if self.kind not in ("episode_sum", "rate", "batch_average"):
             raise ValueError(f"kind: must be episode_sum, rate or batch_average, got {self.kind!r}")
         if not self.budget > 0:

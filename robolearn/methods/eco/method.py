@@ -133,11 +133,14 @@ class EcoMethod:
             if i != self._conditioned and len(found) > 1:  # a budget that is the same for all
                 found = _merge(sums if entry.kind == "episode_sum" else means, i)
             self._ratios[i] = self._smoothed[i](found) if entry.kind != "episode_sum" else found
-            self.state.violations[i] = float(self._ratios[i].nanmean()) - 1.0
+            self._judge(i)
         if self.config.algorithm == "cat":
             self._terminate_softly(storage)
         elif self.config.algorithm == "shaped":
             self._charge(storage)
+
+    def _judge(self, i: int) -> None:
+        self.state.violations[i] = float(self._ratios[i].nanmean()) / self._entries[i].aim - 1.0
 
     def _prices(self, weights: Tensor) -> None:
         """Give each sample its multipliers (T, N, C), interpolated between the knots."""
@@ -172,10 +175,10 @@ class EcoMethod:
             if entry.cost == MIRROR:
                 error = metrics["loss/mirror"]
                 self._ratios[i] = self._smoothed[i](torch.tensor([error / self.rates[i]], dtype=torch.float64))
-                self.state.violations[i] = float(self._ratios[i][0]) - 1.0
+                self._judge(i)
             warm = self._length >= entry.dual.warm_up * self._max_length
             if self.config.algorithm == "lagrangian" and warm and self._iteration % entry.dual.period == 0:
-                dual.update(self._ratios[i])
+                dual.update(self._ratios[i] / entry.aim)
             self.state.multipliers[i] = float(dual.value.mean())
             found[f"eco/{name}/share"] = float(self._ratios[i].nanmean())
             found[f"eco/{name}/value"] = found[f"eco/{name}/share"] * entry.budget
