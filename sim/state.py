@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import torch
 from torch import Tensor
 
@@ -70,11 +68,11 @@ class RobotState:
     ) -> None:
         n, joints, feet, device = engine.num_envs, len(robot.joints), len(robot.feet), engine.device
         self.num_envs, self.step_dt, self.robot, self.terrain, self.device = n, step_dt, robot, terrain, device
-        self._scene, self._engine, self._gait = scene, engine, gait
+        self._scene, self._gait = scene, gait
         self._gait_step = step_dt / gait.period if gait else 0.0
         self._gait_offsets = torch.tensor(gait.foot_offsets(robot) if gait else (), device=device)
         self._qpos, self._qvel = engine.field("qpos"), engine.field("qvel")
-        self._sensors = engine.field("sensordata")
+        self._sensors, self._body_position = engine.field("sensordata"), engine.field("xpos")
         contacts = (scene.foot_force, scene.termination_force, scene.undesired_force)  # columns in one run
         first, stop = contacts[0].start, contacts[-1].stop
         self._contacts = slice(first, stop)
@@ -167,11 +165,6 @@ class RobotState:
     def gait_step(self) -> float | None:
         """Cycles of the gait per control step; None where the task has no gait."""
         return None if self._gait is None else self._gait_step
-
-    @cached_property
-    def _body_position(self) -> Tensor:
-        """(N, bodies, 3) m in the world, live; kept only for tasks that ask for it."""
-        return self._engine.field("xpos")
 
     @property
     def knee_position(self) -> Tensor:
