@@ -19,7 +19,8 @@ from std_srvs.srv import Trigger
 
 from hardware.base import RobotDriver
 from hardware.faults import FaultInjector
-from hardware.mujoco_robot import Hoist, MujocoRobot
+from hardware.hoist import Hoist
+from hardware.mujoco_robot import MujocoRobot
 from robolearn.config import ConfigError
 from robolearn.deploy.robot import load_robot_file
 from robolearn.deploy.types import RobotState
@@ -49,8 +50,6 @@ AGAIN = 0.05
 WISH_LIMIT = 1.0
 """s of wall time to wait until the world's thread has done what was asked."""
 PUSH_TIME = 0.05
-ROPE = 0.15
-"""m above the standing height: the feet are off the ground."""
 
 
 class SimNode(RobotNode):
@@ -72,7 +71,7 @@ class SimNode(RobotNode):
         scene = build_scene(description, Plane(), physics)
         self._world = MujocoRobot(scene.model, self._robot.joints, description.base, self._robot.effort_limit)
         self._height = description.base_height
-        self._weight = float(scene.model.body_subtreemass[0]) * 9.81
+        self._rope = Hoist.lifting(self._height, float(scene.model.body_subtreemass[0]) * 9.81, len(description.feet))
         self._world.place(self._robot.default_pose, self._height)
         self._injector = FaultInjector(self._world, self._world, self.value("seed"))
         self._driver = RobotDriver(self._injector, self._robot, self._world)
@@ -171,8 +170,10 @@ class SimNode(RobotNode):
         return due
 
     def _hoist(self, up: bool) -> None:
-        height = self._height + ROPE
-        self._world.hoist = Hoist(height, 20.0 * self._weight, 4.0 * self._weight, 3.0 * self._weight) if up else None
+        if up:
+            self._world.hoist = self._rope
+        else:
+            self._world.lower()
 
     def _on_parameters(self, parameters: list[RosParameter]) -> SetParametersResult:
         """Check wishes here, fulfil them in the world's thread."""
