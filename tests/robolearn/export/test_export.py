@@ -27,6 +27,7 @@ VARIANTS = {
     "plain": ([], {}),
     "history": (["task.observations.policy.history=4"], {}),
     "recurrent": ([], {"rnn": "gru", "rnn_size": 8}),
+    "clock": (["task.gait.period=0.37", "task.observations.policy.terms.gait_clock.scale=1.0"], {}),
     "both": (["task.observations.policy.history=3"], {"rnn": "gru", "rnn_size": 8}),
 }
 
