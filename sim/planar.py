@@ -70,6 +70,7 @@ class PlanarConfig:
         threads: simulator threads; 0 for one per core.
         episode_steps: control steps until the time limit.
         costs: columns of the costs, out of ``COSTS``.
+        reward_scale: factor of the reward; returns of thousands take a critic long to reach.
     """
 
     name: Literal["hopper", "walker2d"] = "hopper"
@@ -77,6 +78,7 @@ class PlanarConfig:
     threads: int = 0
     episode_steps: int = 1000
     costs: tuple[str, ...] = COSTS
+    reward_scale: float = 1.0
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -94,6 +96,8 @@ class PlanarConfig:
         for field, low in (("num_envs", 1), ("threads", 0), ("episode_steps", 1)):
             if getattr(self, field) < low:
                 raise ConfigError(f"{field}: must be {low} or more, got {getattr(self, field)}")
+        if not 0 < self.reward_scale < inf:
+            raise ConfigError(f"reward_scale: must be above 0 and finite, got {self.reward_scale}")
 
 
 def load_model(name: str) -> mujoco.MjModel:
@@ -176,7 +180,8 @@ class PlanarEnv:
         valid = self._recover(action)
         self.speed = (self._qpos[:, 0] - start) / self.step_dt
         healthy = self._healthy()
-        reward = (self.speed + healthy - CONTROL_PENALTY * action.square().sum(1)).float()
+        reward = self.speed + healthy - CONTROL_PENALTY * action.square().sum(1)
+        reward = (reward * self.config.reward_scale).float()
         columns = {
             "mechanical_power": power,
             "speed_excess": (self.speed > self.robot.speed_limit).to(power),

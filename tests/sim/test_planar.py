@@ -1,6 +1,7 @@
 """Hopper and Walker2d: the same as Gymnasium's, with costs, true final observations and exact resumption."""
 
 import gymnasium
+import mujoco
 import numpy as np
 import pytest
 import torch
@@ -87,11 +88,19 @@ def test_actions_beyond_the_control_range_count_as_its_limit(name):
         assert same([one.step(actions)], [two.step(actions.clamp(-1, 1))])
 
 
+def test_the_reward_scale_is_a_factor_of_the_reward_alone(name):
+    plain, scaled = make(name), make(name, reward_scale=0.25)
+    plain.reset(), scaled.reset()
+    for a, b in zip(roll(plain, 30), roll(scaled, 30), strict=True):
+        assert b.reward.numpy() == pytest.approx(0.25 * a.reward.numpy(), rel=1e-6)
+        assert torch.equal(a.costs, b.costs)
+        assert torch.equal(a.obs["policy"], b.obs["policy"])
+
+
 def test_starts_are_spread_evenly_within_the_noise(name):
     env = make(name, num_envs=2000)
-    obs = env.reset()["policy"].double() - torch.from_numpy(load_model(name).qpos0[1:]).new_zeros(1)
     start = torch.from_numpy(np.concatenate((load_model(name).qpos0[1:], np.zeros(env.engine.model.nv))))
-    noise = obs - start
+    noise = env.reset()["policy"].double() - start
     assert noise.abs().max() <= 5e-3 + 1e-6
     assert noise.std(0).numpy() == pytest.approx(np.full(len(start), 5e-3 / 3**0.5), rel=0.05)
     assert noise.mean(0).abs().max() < 4 * 5e-3 / 3**0.5 / 2000**0.5
@@ -102,18 +111,16 @@ def test_observed_velocities_are_limited(name):
     env.reset()
     env.engine.field("qvel")[0, -1] = 80.0
     result = env.step(torch.zeros(N, env.num_actions))
-    last = result.final_obs["policy"][0, -1] if len(result.final_ids) else result.obs["policy"][0, -1]
-    assert env.engine.field("qvel").abs().max() > 10 or len(result.final_ids)
-    assert last == 10.0
+    assert not result.terminated[0]
+    assert env.engine.field("qvel")[0, -1] > 10
+    assert result.obs["policy"][0, -1] == 10.0
 
 
 # costs
 
 
 def test_power_is_that_of_every_physics_step(name):
-    """One control step, repeated with MuJoCo alone: tau = gear * ctrl, and the joints' own velocities."""
-    import mujoco
-
+    """One control step, repeated with MuJoCo alone, which gives the joints' torques itself."""
     env = make(name)
     env.reset()
     env.engine.field("qvel")[:] = torch.linspace(-2, 2, env.engine.model.nv).double()
@@ -127,7 +134,6 @@ def test_power_is_that_of_every_physics_step(name):
         for _ in range(FRAME_SKIP):
             velocity = data.qvel.copy()
             mujoco.mj_step(model, data)
-            # qfrc_actuator is what the motors do to the joints, gear included
             steps.append(np.abs(data.qfrc_actuator * velocity).sum())
         expected.append(np.mean(steps))
     result = env.step(actions)
@@ -300,6 +306,8 @@ def test_the_state_of_another_size_or_robot_is_refused():
         ({"num_envs": 0}, "num_envs: must be 1 or more, got 0"),
         ({"threads": -1}, "threads"),
         ({"episode_steps": 0}, "episode_steps"),
+        ({"reward_scale": 0.0}, "reward_scale: must be above 0 and finite, got 0.0"),
+        ({"reward_scale": float("nan")}, "reward_scale"),
     ],
 )
 def test_bad_settings_are_named(changes, message):
