@@ -1,4 +1,4 @@
-"""Constrained learning on a planar robot with a power budget: ECO, its baselines and shaped rewards, seed by seed.
+"""Constrained learning on a planar robot: ECO, its baselines and shaped rewards, budget by budget and seed by seed.
 
 Each run is one process on one thread and one line of the CSV file; runs that are there already are not repeated. First
 the unconstrained runs tell what a full budget is: their mean power over the seeds. `--report` only draws.
@@ -25,6 +25,7 @@ from robolearn.rl import PPO, ActorCritic, NetworkConfig, OnPolicyRunner, PPOCon
 from sim.planar import PlanarConfig, PlanarEnv
 
 STEPS = 24
+REWARD_SCALE = 0.1
 NETWORK = {"actor_hidden": (64, 64), "critic_hidden": (64, 64), "activation": "tanh"}
 PID = DualConfig("pid", kp=0.5, ki=0.02, kd=0.5, delay=5, smoothing=0.8)
 RELEASE = DualConfig("adam", lr=5e-3)  # the release's 1e-3 reaches 1.5 in as many iterations as there are here
@@ -52,8 +53,8 @@ ALGORITHMS: Mapping[str, Mapping[str, Any]] = {
     "cat": {"eco": {"algorithm": "cat"}, "constraint": {}},
 }
 COLUMNS = (
-    "label", "share", "weight", "seed", "budget", "power", "power_mean_action", "return", "return_mean_action", "length",
-    "power_train", "return_train", "violation_area", "steps", "seconds",
+    "label", "share", "weight", "seed", "budget", "cost", "cost_mean_action", "return", "return_mean_action", "length",
+    "cost_train", "return_train", "violation_area", "steps", "seconds",
 )  # fmt: skip
 
 
@@ -61,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is missing, then write the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--robot", default="hopper", choices=("hopper", "walker2d"))
+    parser.add_argument("--cost", default="mechanical_power", choices=("mechanical_power", "speed_excess"))
+    parser.add_argument("--budget", type=float, help="sum over a full episode, instead of shares of the full power")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("--shares", type=float, nargs="+", default=[1.0, 0.7, 0.4], help="budgets, of the full power")
     parser.add_argument("--weights", type=float, nargs="*", default=[0.003, 0.01, 0.02, 0.03], help="of shaped rewards")
@@ -76,11 +79,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run_one(json.loads(args.one))
     args.out.mkdir(parents=True, exist_ok=True)
     table = args.out / "runs.csv"
-    common = {"robot": args.robot, "iterations": args.iterations, "num_envs": args.num_envs, "out": str(args.out)}
+    common = {
+        "robot": args.robot, "cost_name": args.cost, "iterations": args.iterations, "num_envs": args.num_envs,
+        "out": str(args.out),
+    }  # fmt: skip
     if not args.report:
         free = [{"label": "shaped", "share": 0.0, "weight": 0.0, "budget": 1.0, "seed": seed} for seed in args.seeds]
-        work(free, common, table, args.processes)
-        full = full_power(table)
+        if args.budget is None:
+            work(free, common, table, args.processes)
+            full = full_power(table)
+        else:
+            full, args.shares, args.weights = args.budget / 1000, [1.0], []  # of a step, in an episode of 1000
         shaped = [entry | {"weight": weight} for weight in args.weights for entry in free]
         bounded = [
             {"label": label, "share": share, "weight": 0.0, "budget": share * full, "seed": seed}
@@ -89,8 +98,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for share in args.shares
         ]
         work([*bounded, *shaped], common, table, args.processes)
-    write_report(table, args.out, full_power(table), args.robot)
-    print(f"{args.out / 'report.html'}")
+    unit = "W" if args.cost == "mechanical_power" else "share of steps"
+    command = "robolearn bench eco_small " + " ".join(arguments or sys.argv[1:])
+    print(write_report(table, args.out, args.robot, args.cost, unit, command))
     return 0
 
 
@@ -110,7 +120,8 @@ def work(tasks: Sequence[dict[str, Any]], common: Mapping[str, Any], table: Path
             running.remove(entry)
             done = total - len(waiting) - len(running)
             state = "" if entry[0].returncode == 0 else f" FAILED ({entry[0].returncode})"
-            print(f"{done}/{total} {entry[1]['label']} {entry[1]['share']:g} seed {entry[1]['seed']}{state}", flush=True)
+            task = entry[1]
+            print(f"{done}/{total} {task['label']} {task['share']:g} seed {task['seed']}{state}", flush=True)
 
 
 def key(row: Mapping[str, Any]) -> tuple[str, float, float, int]:
@@ -127,8 +138,8 @@ def read(table: Path) -> list[dict[str, str]]:
 
 
 def full_power(table: Path) -> float:
-    """Mean power in W of the unconstrained runs."""
-    powers = [float(row["power"]) for row in read(table) if row["label"] == "shaped" and float(row["weight"]) == 0.0]
+    """Mean cost of the unconstrained runs."""
+    powers = [float(row["cost"]) for row in read(table) if row["label"] == "shaped" and float(row["weight"]) == 0.0]
     if not powers:
         raise SystemExit(f"{table}: no unconstrained run is there yet; run without --report first")
     return sum(powers) / len(powers)
@@ -139,13 +150,17 @@ def build(task: Mapping[str, Any]) -> tuple[PlanarEnv, OnPolicyRunner]:
     seed, label = int(task["seed"]), str(task["label"])
     torch.set_num_threads(1)
     seed_everything(seed)
-    env = PlanarEnv(PlanarConfig(task["robot"], task["num_envs"], 1, costs=("mechanical_power",)), seed, stagger=True)
+    env = PlanarEnv(
+        PlanarConfig(task["robot"], task["num_envs"], 1, costs=(task["cost_name"],), reward_scale=REWARD_SCALE),
+        seed,
+        True,
+    )
     if label == "shaped":
-        entry = ConstraintConfig("mechanical_power", 1e6, "W", "rate", weight=float(task["weight"]) / env.step_dt)
+        entry = ConstraintConfig(task["cost_name"], 1e6, "W", "rate", weight=float(task["weight"]) / env.step_dt)
         config, mc = EcoConfig({"power": entry}, algorithm="shaped"), True
     else:
         given = ALGORITHMS[label]
-        entry = ConstraintConfig("mechanical_power", task["budget"], "W", **{"kind": "rate", **given["constraint"]})
+        entry = ConstraintConfig(task["cost_name"], task["budget"], "W", **{"kind": "rate", **given["constraint"]})
         config, mc = EcoConfig({"power": entry}, **given["eco"]), bool(given.get("mc"))
     method = EcoMethod(config, env, seed=seed)
     policy = ActorCritic(env.obs_dims, env.num_actions, 1, NetworkConfig(**NETWORK, cost_critic=not mc))
@@ -166,18 +181,18 @@ def run_one(task: Mapping[str, Any]) -> int:
     seconds = time.perf_counter() - began
     out = Path(task["out"])
     tail = curves[-len(curves) // 10 :]
-    over = [max(0.0, row["cost/mechanical_power"] / task["budget"] - 1.0) for row in curves]
+    over = [max(0.0, row[f"cost/{task['cost_name']}"] / task["budget"] - 1.0) for row in curves]
     name = "_".join(map(str, key(task)))
-    names = ("train/total_steps", "train/mean_reward", "cost/mechanical_power", "eco/power/multiplier")
+    names = ("train/total_steps", "train/mean_reward", f"cost/{task['cost_name']}", "eco/power/multiplier")
     (out / "curves").mkdir(exist_ok=True)
     with (out / "curves" / f"{name}.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(names)
         writer.writerows([[f"{row.get(column, float('nan')):.6g}" for column in names] for row in curves])
     row = {column: task.get(column, "") for column in COLUMNS}
-    row["power"], row["return"], row["length"] = measure(task, runner.policy, sample=True)
-    row["power_mean_action"], row["return_mean_action"], _ = measure(task, runner.policy, sample=False)
-    row["power_train"] = sum(line["cost/mechanical_power"] for line in tail) / len(tail)
+    row["cost"], row["return"], row["length"] = measure(task, runner.policy, sample=True)
+    row["cost_mean_action"], row["return_mean_action"], _ = measure(task, runner.policy, sample=False)
+    row["cost_train"] = sum(line["cost/mechanical_power"] for line in tail) / len(tail)
     row["return_train"] = sum(line.get("train/mean_reward", float("nan")) for line in tail) / len(tail)
     row["violation_area"] = sum(over) / len(over) if task["share"] else 0.0
     row["steps"], row["seconds"] = runner.total_steps, round(seconds, 1)
@@ -193,9 +208,11 @@ def run_one(task: Mapping[str, Any]) -> int:
 
 
 @torch.no_grad()
-def measure(task: Mapping[str, Any], policy: ActorCritic, sample: bool, episodes: int = 32) -> tuple[float, float, float]:
-    """Return mean power in W, return and length of one fresh whole episode in each of so many environments."""
-    env = PlanarEnv(PlanarConfig(task["robot"], episodes, 1, costs=("mechanical_power",)), seed=10_000 + task["seed"])
+def measure(
+    task: Mapping[str, Any], policy: ActorCritic, sample: bool, episodes: int = 32
+) -> tuple[float, float, float]:
+    """Return mean cost of a step, return and length of one fresh whole episode in each of so many environments."""
+    env = PlanarEnv(PlanarConfig(task["robot"], episodes, 1, costs=(task["cost_name"],)), seed=10_000 + task["seed"])
     generator = torch.Generator().manual_seed(10_000 + int(task["seed"]))
     obs, memory = env.reset(), policy.initial_memory(episodes)
     alive = torch.ones(episodes, dtype=torch.bool)

@@ -75,7 +75,7 @@ class EcoMethod:
         self.rates = [entry.rate(self.episode_s) for entry in self._entries]
         self.cost_names = tuple(entries[name].cost for name in costs)
         self.cost_scale = tuple(1.0 / rate for rate in self.rates[: len(costs)])
-        self.extra_groups = () if config.conditioning is None else (BUDGET,)
+        self.extra_groups: tuple[str, ...] = () if config.conditioning is None else (BUDGET,)
         self._step_dt, self._max_length = env.step_dt, env.max_episode_length
         device = env.device
         self._knots = torch.tensor(config.conditioning.knots if config.conditioning else [1.0], device=device)

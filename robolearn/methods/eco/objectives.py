@@ -6,6 +6,7 @@ roll-out; L the clipped surrogate of the reward; e_i = J_i / b_i - 1 the relativ
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,7 +47,7 @@ def cost_surrogates(batch: Batch, count: int, clip: float | None) -> Tensor:
     return plain if clip is None else torch.maximum(plain, ratio.clamp(1.0 - clip, 1.0 + clip) * costs)
 
 
-class Objective:
+class Objective(ABC):
     """Common part: the clipped surrogate of the reward."""
 
     def __init__(self, config: EcoConfig, state: ConstraintState, clip: float) -> None:
@@ -57,6 +58,10 @@ class Objective:
     def begin(self, storage: RolloutStorage, scale: AdvantageScale) -> None:
         """Remember how advantages were normalised."""
         self._scale = scale
+
+    @abstractmethod
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        """Return named scalar losses, whose sum is minimised."""
 
     def reward(self, batch: Batch) -> Tensor:
         """The clipped surrogate of the reward, negated, ()."""
