@@ -24,10 +24,10 @@ from robolearn.methods.eco import ConstraintConfig, DualConfig, EcoConfig, EcoMe
 from robolearn.rl import PPO, ActorCritic, NetworkConfig, OnPolicyRunner, PPOConfig, RunnerConfig, seed_everything
 from sim.planar import PlanarConfig, PlanarEnv
 
-STEPS = 24
+STEPS = 128
 REWARD_SCALE = 0.1
-NETWORK = {"actor_hidden": (64, 64), "critic_hidden": (64, 64), "activation": "tanh"}
-PID = DualConfig("pid", kp=0.5, ki=0.02, kd=0.5, delay=5, smoothing=0.8)
+NETWORK = {"actor_hidden": (64, 64), "critic_hidden": (64, 64), "init_std": 0.6}
+PID = DualConfig("pid", kp=0.3, ki=0.02, kd=0.2, delay=5, smoothing=0.5)
 RELEASE = DualConfig("adam", lr=5e-3)  # the release's 1e-3 reaches 1.5 in as many iterations as there are here
 ALGORITHMS: Mapping[str, Mapping[str, Any]] = {
     # label: entries of EcoConfig, then those of the constraint
@@ -68,8 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--shares", type=float, nargs="+", default=[1.0, 0.7, 0.4], help="budgets, of the full power")
     parser.add_argument("--weights", type=float, nargs="*", default=[0.003, 0.01, 0.02, 0.03], help="of shaped rewards")
     parser.add_argument("--labels", nargs="*", default=["eco", "p3o", "ipo", "crpo"], choices=ALGORITHMS, metavar="L")
-    parser.add_argument("--iterations", type=int, default=600)
-    parser.add_argument("--num-envs", type=int, default=64)
+    parser.add_argument("--iterations", type=int, default=244)
+    parser.add_argument("--num-envs", type=int, default=32)
     parser.add_argument("--processes", type=int, default=max(1, (os.cpu_count() or 2) - 1))
     parser.add_argument("--out", type=Path, default=Path("runs/eco_small"))
     parser.add_argument("--report", action="store_true", help="run nothing, draw what is there")
@@ -165,8 +165,9 @@ def build(task: Mapping[str, Any]) -> tuple[PlanarEnv, OnPolicyRunner]:
     method = EcoMethod(config, env, seed=seed)
     policy = ActorCritic(env.obs_dims, env.num_actions, 1, NetworkConfig(**NETWORK, cost_critic=not mc))
     settings = PPOConfig(
-        epochs=5, minibatches=4, entropy_coef=0.0, cost_gamma=0.99, cost_lam=0.9 if mc else 0.95, desired_kl=0.015
-    )
+        epochs=8, minibatches=8, value_clip=None, entropy_coef=0.0, gamma=0.995, learning_rate=3e-4, schedule="fixed",
+        cost_gamma=0.99, cost_lam=0.9 if mc else 0.95,
+    )  # fmt: skip
     ppo = PPO(policy, settings, env.symmetries, seed=seed, objective=method.objective)
     runner = RunnerConfig(steps_per_env=STEPS, iterations=task["iterations"])
     return env, OnPolicyRunner(env, policy, ppo, runner, method=method)

@@ -123,10 +123,8 @@ class Penalty(Objective):
     """P3O (Zhang et al. 2022): ``L + sum_i weight_i relu(E[max(r A_i, clip(r) A_i)] + e_i)``.
 
     Advantages are those of costs in units of the budget's rate, as e is: a change of the mean advantage by x changes
-    J / b by x.
+    J / b by x. N-P3O (Lee et al. 2023) divides everything in the bracket by the deviation of the cost's advantages.
     """
-
-    normalized = False
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """Return the terms."""
@@ -135,7 +133,7 @@ class Penalty(Objective):
         violations = state.violations.nan_to_num()
         std = self._scale.std[1:]
         bracket = self.costs(batch, pessimistic=True) + violations[: state.streams] / std
-        if not self.normalized:
+        if self.config.algorithm == "p3o":
             bracket = bracket * std
         terms = {"surrogate": self.reward(batch), "cost": (state.weights[: state.streams] * bracket.relu()).sum()}
         if len(violations) > state.streams:
@@ -146,14 +144,11 @@ class Penalty(Objective):
         return terms
 
 
-class NormalizedPenalty(Penalty):
-    """N-P3O (Lee et al. 2023): everything in the bracket is divided by the deviation of the cost's advantages."""
-
-    normalized = True
-
-
 class Barrier(Objective):
     """IPO (Liu et al. 2020) by its gradient: a price of ``weight / (b - J)`` on each cost, in shares of the budget.
+
+    What ECO's release calls IPO, ``ipo_release``, is ``weight / (J - b)``, and 0 within the budget: it acts only after
+    a violation and fades as that grows. It is here to compare with, not to be used.
 
     As in OmniSafe the price is at most ``barrier_maximum``, which also holds beyond the budget, and the sum is divided
     by 1 + prices.
@@ -162,6 +157,8 @@ class Barrier(Objective):
     def prices(self) -> Tensor:
         """Return the price of each constraint."""
         e, weights, most = self.state.violations.nan_to_num(nan=-1.0), self.state.weights, self.config.barrier_maximum
+        if self.config.algorithm == "ipo_release":
+            return torch.where(e > 0, weights / e.clamp(min=1e-6), 0.0)
         return torch.where(e < 0, weights / (-e).clamp(min=1e-6), most).clamp(max=most)
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
@@ -170,18 +167,6 @@ class Barrier(Objective):
         cost = (torch.stack(self.losses(batch)) * prices).sum()
         divisor = 1.0 + prices.sum()
         return {"surrogate": self.reward(batch) / divisor, "cost": cost / divisor}
-
-
-class ReleasedBarrier(Barrier):
-    """What ECO's release calls IPO: ``weight / (J - b)``, 0 within the budget.
-
-    It acts only after a violation and fades as that grows: kept to compare with, not to be used.
-    """
-
-    def prices(self) -> Tensor:
-        """Return the price of each constraint."""
-        e = self.state.violations.nan_to_num(nan=-1.0)
-        return torch.where(e > 0, self.state.weights / e.clamp(min=1e-6), 0.0)
 
 
 class Switching(Objective):
@@ -215,9 +200,9 @@ def make_objective(config: EcoConfig, state: ConstraintState, clip: float) -> Ob
     kinds: dict[str, Any] = {
         "lagrangian": Lagrangian,
         "p3o": Penalty,
-        "n_p3o": NormalizedPenalty,
+        "n_p3o": Penalty,
         "ipo": Barrier,
-        "ipo_release": ReleasedBarrier,
+        "ipo_release": Barrier,
         "crpo": Switching,
         "cat": RewardOnly,
         "shaped": RewardOnly,
