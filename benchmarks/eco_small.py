@@ -31,18 +31,18 @@ PID = DualConfig("pid", kp=0.3, ki=0.02, kd=0.2, delay=5, smoothing=0.5)
 RELEASE = DualConfig("adam", lr=5e-3)  # the release's 1e-3 reaches 1.5 in as many iterations as there are here
 ALGORITHMS: Mapping[str, Mapping[str, Any]] = {
     # label: entries of EcoConfig, then those of the constraint
-    "eco": {"eco": {"algorithm": "lagrangian", "cost_scale": "reward"}, "constraint": {"dual": PID, "aim": 0.975}},
-    "eco_normalized": {"eco": {"cost_scale": "reward"}, "constraint": {"dual": DualConfig("normalized", lr=0.03)}},
-    "eco_adam": {"eco": {"cost_scale": "reward"}, "constraint": {"dual": RELEASE}},
+    "eco": {"eco": {"algorithm": "lagrangian", "cost_scale": "price"}, "constraint": {"dual": PID, "aim": 0.975}},
+    "eco_normalized": {"eco": {"cost_scale": "price"}, "constraint": {"dual": DualConfig("normalized", lr=0.03)}},
+    "eco_adam": {"eco": {"cost_scale": "price"}, "constraint": {"dual": RELEASE}},
     "eco_release": {"eco": {"cost_scale": "own"}, "constraint": {"dual": RELEASE, "kind": "episode_sum"}, "mc": True},
     "eco_own_scale": {"eco": {"cost_scale": "own"}, "constraint": {"dual": PID, "aim": 0.975}},
     "eco_mc": {
-        "eco": {"algorithm": "lagrangian", "cost_scale": "reward"},
+        "eco": {"algorithm": "lagrangian", "cost_scale": "price"},
         "constraint": {"dual": PID, "aim": 0.975},
         "mc": True,
     },
     "eco_episode": {
-        "eco": {"algorithm": "lagrangian", "cost_scale": "reward"},
+        "eco": {"algorithm": "lagrangian", "cost_scale": "price"},
         "constraint": {"dual": PID, "aim": 0.975, "kind": "episode_sum"},
     },
     "p3o": {"eco": {"algorithm": "p3o"}, "constraint": {"weight": 20.0}},

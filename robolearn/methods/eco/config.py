@@ -15,6 +15,8 @@ MIRROR = "mirror"
 class DualConfig:
     """How a Lagrange multiplier follows its constraint. All controllers see the relative violation e = J / b - 1.
 
+    A violation above ``largest`` counts as that: far from the budget, how far says nothing about the right price.
+
     Attributes:
         kind: ``adam`` as in the release of ECO: steps of ``lr`` whatever the violation; ``normalized`` gradient ascent:
             steps of ``lr`` times e; ``pid``: see ``PIDDual``.
@@ -22,19 +24,21 @@ class DualConfig:
         kp, ki, kd: gains of ``pid``.
         delay: updates over which ``pid`` takes its difference.
         smoothing: share of the old value in the moving averages of ``pid``.
+        largest: limit of e.
         initial: multiplier at the start (``pid``: of its integral).
         maximum: upper limit of the multiplier.
-        warm_up: no update until episodes last this share of the longest possible one: falling early is cheap.
+        warm_up: no update before episodes have lasted this share of the longest possible one for the first time.
         period: iterations between two updates.
     """
 
     kind: Literal["adam", "normalized", "pid"] = "pid"
     lr: float = 0.03
-    kp: float = 1.0
-    ki: float = 0.05
-    kd: float = 0.5
+    kp: float = 0.5
+    ki: float = 0.02
+    kd: float = 0.2
     delay: int = 10
-    smoothing: float = 0.9
+    smoothing: float = 0.8
+    largest: float = 1.0
     initial: float = 0.0
     maximum: float = 10.0
     warm_up: float = 0.0
@@ -44,8 +48,8 @@ class DualConfig:
         """Check the ranges."""
         if self.kind not in ("adam", "normalized", "pid"):
             raise ValueError(f"kind: must be adam, normalized or pid, got {self.kind!r}")
-        if self.lr <= 0 or self.maximum <= 0:
-            raise ValueError(f"lr and maximum: must be above 0, got {self.lr} and {self.maximum}")
+        if min(self.lr, self.maximum, self.largest) <= 0:
+            raise ValueError(f"lr, maximum, largest: must be above 0, got {self.lr}, {self.maximum}, {self.largest}")
         if min(self.kp, self.ki, self.kd) < 0:
             raise ValueError(f"kp, ki, kd: must be 0 or more, got {self.kp}, {self.ki}, {self.kd}")
         if not 0 <= self.smoothing < 1 or not 0 <= self.warm_up <= 1:
@@ -67,8 +71,9 @@ class ConstraintConfig:
         unit: of the budget. For a cost in watts ``W`` and ``J`` (per full episode) are converted into each other as the
             kind needs; any other text is shown as it is.
         kind: ``episode_sum``: cost times time, summed over an episode, mean of the last finished ones (what ECO bounds;
-            an episode that ends early is cheap); ``rate``: mean cost per time over the roll-out (what a fall cannot
-            make cheap); ``batch_average``: mean over the minibatches, the only one for ``mirror``.
+            an episode that ends early is cheap); ``rate``: mean cost per time over the roll-out; what is learned from is
+            the difference to that mean, so that a fall, which ends all costs, saves nothing; ``batch_average``: mean
+            over the minibatches, the only one for ``mirror``.
         window: finished episodes over which an episode sum is averaged, rounded up to whole roll-outs.
         smoothing: share of the old value in the moving average of a rate or batch average.
         dual: the multiplier's controller.
@@ -140,8 +145,9 @@ class EcoConfig:
         algorithm: ``lagrangian`` is ECO; the others are baselines with the same data, networks and budget, see
             ``objectives.py``; ``cat`` ends episodes softly; ``shaped`` pays for costs at a fixed price.
         cost_surrogate: ``unclipped`` as released, or ``pessimistic``: the larger of the plain and the clipped one.
-        cost_scale: deviation by which a cost's advantage is divided: its ``own`` as released, or that of the
-            ``reward``, with which a multiplier is a price, in reward per budget, and its loop is damped.
+        cost_scale: ``own``: a cost's advantage is divided by its own deviation, as released; ``price``: by that of the
+            reward, and multiplied by the mean reward of a step: a multiplier of 1 then prices a step that is just on
+            budget at one mean reward, whatever the units, and the loop is damped (see docs/eco.md).
         mirror_in_divisor: whether the mirror's multiplier counts in the divisor 1 + sum of multipliers.
         tolerance: (``crpo``) relative violation up to which the reward is followed.
         barrier_maximum: (``ipo``) largest factor on a cost.
@@ -153,7 +159,7 @@ class EcoConfig:
     constraints: dict[str, ConstraintConfig]
     algorithm: Algorithm = "lagrangian"
     cost_surrogate: Literal["unclipped", "pessimistic"] = "unclipped"
-    cost_scale: Literal["own", "reward"] = "own"
+    cost_scale: Literal["own", "price"] = "own"
     mirror_in_divisor: bool = True
     tolerance: float = 0.0
     barrier_maximum: float = 1.0

@@ -48,6 +48,9 @@ class Dual(ABC):
         for name in own:
             setattr(self, name, state[name].clone())
 
+    def _violation(self, ratio: Tensor) -> Tensor:
+        return (ratio.double() - 1.0).clamp(max=self.config.largest)
+
     def _limited(self, value: Tensor) -> Tensor:
         return value.clamp(0.0, self.config.maximum)
 
@@ -67,7 +70,7 @@ class AdamDual(Dual):
     def update(self, ratio: Tensor) -> Tensor:
         """See ``Dual.update``."""
         known = torch.isfinite(ratio)
-        gradient = torch.where(known, 1.0 - ratio.double(), 0.0)
+        gradient = torch.where(known, -self._violation(ratio), 0.0)
         self.steps = self.steps + known
         self.first = torch.where(known, 0.9 * self.first + 0.1 * gradient, self.first)
         self.second = torch.where(known, 0.999 * self.second + 0.001 * gradient.square(), self.second)
@@ -83,7 +86,7 @@ class NormalizedDual(Dual):
 
     def update(self, ratio: Tensor) -> Tensor:
         """See ``Dual.update``."""
-        moved = self._limited(self.value + self.config.lr * (ratio.double() - 1.0))
+        moved = self._limited(self.value + self.config.lr * self._violation(ratio))
         self.value = torch.where(torch.isfinite(ratio), moved, self.value)
         return self.value
 
@@ -106,8 +109,8 @@ class PIDDual(Dual):
     def update(self, ratio: Tensor) -> Tensor:
         """See ``Dual.update``."""
         c, known = self.config, torch.isfinite(ratio)
-        ratio = torch.where(known, ratio.double(), 1.0)
-        error = ratio - 1.0
+        error = self._violation(torch.where(known, ratio, 1.0))
+        ratio = 1.0 + error
         first = self.past[0].isnan()  # averages begin with the first value, not with 0
         smooth = c.smoothing
         proportional = torch.where(first, error, smooth * self.error + (1.0 - smooth) * error)

@@ -19,6 +19,8 @@ from sim.interface import VecEnv
 
 BUDGET = "budget"
 """Observation group of one column: the share of the budget that each episode has."""
+REWARD_SMOOTHING = 0.9
+"""Share of the old value in the mean reward of a step, the unit of prices."""
 RUNNING_MAXIMUM = 0.95
 """Share of the old value in the running maximum of a violation (Chane-Sane et al. 2024, "CaT")."""
 
@@ -99,10 +101,12 @@ class EcoMethod:
         self._window = windows.pop() if windows else 100
         self._episodes = EpisodeSums(env.num_envs, len(costs), knots, env.max_episode_length, device)
         self._smoothed = [Smoothed(entry.smoothing) for entry in self._entries]
+        self._reward = Smoothed(REWARD_SMOOTHING)
         self._scale = torch.tensor(self.cost_scale, device=device)
         self._running = torch.zeros(len(costs), device=device)
         self._iteration = 0
         self._length = 0.0  # steps, of the last finished episodes
+        self._longest = 0.0  # of these
         self._ratios: list[Tensor] = [
             torch.full((len(dual.value),), float("nan"), dtype=torch.float64) for dual in self._duals
         ]
@@ -126,18 +130,26 @@ class EcoMethod:
         means = rollout_means(storage, weights, self._group)
         self._episodes.add(storage, weights)
         sums, self._length = self._episodes.close(self._group, self._window)
-        for i, entry in enumerate(self._entries):
-            if entry.cost == MIRROR:
-                continue
-            found = (sums if entry.kind == "episode_sum" else means)[:, i]
-            if i != self._conditioned and len(found) > 1:  # a budget that is the same for all
-                found = _merge(sums if entry.kind == "episode_sum" else means, i)
-            self._ratios[i] = self._smoothed[i](found) if entry.kind != "episode_sum" else found
-            self._judge(i)
+        self.state.mean_reward = abs(float(self._reward(self._mean_reward(storage))))
         if self.config.algorithm == "cat":
             self._terminate_softly(storage)
         elif self.config.algorithm == "shaped":
             self._charge(storage)
+        for i, entry in enumerate(self._entries[: self.state.streams]):
+            found = (sums if entry.kind == "episode_sum" else means)[:, i]
+            if i != self._conditioned:  # its budget is the same at every knot
+                found = found.nanmean().view(1)
+            self._ratios[i] = found if entry.kind == "episode_sum" else self._smoothed[i](found)
+            self._judge(i)
+            if entry.kind == "rate":  # a fall must not save what the rest of the episode would have cost
+                usual = self._ratios[i].nan_to_num().to(weights)
+                storage.rewards[..., 1 + i] -= weights @ usual if i == self._conditioned else usual
+
+    def _mean_reward(self, storage: RolloutStorage) -> Tensor:
+        """Return (1,) the mean reward of a valid step."""
+        rewards = storage.rewards[..., 0].double() * storage.valid
+        total, count = self._group.sum_(torch.stack((rewards.sum(), storage.valid.sum().double()))).tolist()
+        return torch.tensor([total / max(count, 1.0)])
 
     def _judge(self, i: int) -> None:
         self.state.violations[i] = float(self._ratios[i].nanmean()) / self._entries[i].aim - 1.0
@@ -170,13 +182,14 @@ class EcoMethod:
     def on_update(self, metrics: Mapping[str, float]) -> dict[str, float]:
         """Move the multipliers; return each constraint's estimate, its share of the budget and its multiplier."""
         self._iteration += 1
+        self._longest = max(self._longest, self._length)
         found: dict[str, float] = {"eco/episode_length_s": self._length * self._step_dt}
         for i, (name, entry, dual) in enumerate(zip(self.names, self._entries, self._duals, strict=True)):
             if entry.cost == MIRROR:
                 error = metrics["loss/mirror"]
                 self._ratios[i] = self._smoothed[i](torch.tensor([error / self.rates[i]], dtype=torch.float64))
                 self._judge(i)
-            warm = self._length >= entry.dual.warm_up * self._max_length
+            warm = self._longest >= entry.dual.warm_up * self._max_length
             if self.config.algorithm == "lagrangian" and warm and self._iteration % entry.dual.period == 0:
                 dual.update(self._ratios[i] / entry.aim)
             self.state.multipliers[i] = float(dual.value.mean())
@@ -200,6 +213,8 @@ class EcoMethod:
             "violations": self.state.violations,
             "running": self._running,
             "iteration": self._iteration,
+            "reward": self._reward.state_dict(),
+            "longest": self._longest,
             "random": self.state.generator.get_state(),
         }
 
@@ -220,6 +235,8 @@ class EcoMethod:
         self.state.multipliers.copy_(torch.tensor([float(dual.value.mean()) for dual in self._duals]))
         self._running.copy_(state["running"])
         self._iteration = state["iteration"]
+        self._reward.load_state_dict(state["reward"])
+        self._longest = state["longest"]
         self.state.generator.set_state(state["random"].cpu())
 
     def local_state_dict(self) -> dict[str, Any]:
@@ -229,8 +246,3 @@ class EcoMethod:
     def load_local_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from ``local_state_dict()``."""
         self._episodes.load_local_state_dict(state)
-
-
-def _merge(table: Tensor, column: int) -> Tensor:
-    """Return the mean (1,) of a column of (M, K) over the knots that have an estimate."""
-    return table[:, column].nanmean().view(1)

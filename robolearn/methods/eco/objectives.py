@@ -27,6 +27,7 @@ class ConstraintState:
             error is one more entry, the last.
         violations: (C or C + 1,) e, of the last estimate; NaN before the first.
         multipliers: likewise, lambda; without a budget as input.
+        mean_reward: size of the mean reward of a step: the unit of a price.
         sample_multipliers: (T, N, C) where they differ from sample to sample.
         weights: likewise, the configured weights.
     """
@@ -35,6 +36,7 @@ class ConstraintState:
     violations: Tensor
     multipliers: Tensor
     weights: Tensor
+    mean_reward: float = 1.0
     sample_multipliers: Tensor | None = None
     generator: torch.Generator = field(default_factory=lambda: torch.Generator().manual_seed(0))
 
@@ -97,8 +99,8 @@ class Lagrangian(Objective):
         outside = mirror.sum() if config.mirror_in_divisor else 0.0
         reward = torch.minimum(*_clipped(batch, self.clip))
         costs = cost_surrogates(batch, state.streams, clip)
-        if config.cost_scale == "reward":
-            costs = costs * (self._scale.std[1:] / self._scale.std[0])
+        if config.cost_scale == "price":
+            costs = costs * (self._scale.std[1:] * (state.mean_reward / self._scale.std[0]))
         if state.sample_multipliers is None:
             price = state.multipliers[: state.streams]
             divisor = 1.0 + price.sum() + outside

@@ -17,7 +17,7 @@ def feed(dual, *values):
 
 
 def test_normalized_gradient_by_hand():
-    dual = NormalizedDual(DualConfig("normalized", lr=0.1))
+    dual = NormalizedDual(DualConfig("normalized", lr=0.1, largest=2.0))
     assert feed(dual, 1.5) == pytest.approx(0.05)
     assert feed(dual, 3.0) == pytest.approx(0.25)
     assert feed(dual, 0.0) == pytest.approx(0.15)
@@ -26,7 +26,7 @@ def test_normalized_gradient_by_hand():
 
 def test_adam_by_hand():
     """Two steps on the gradient 1 - J / b, as Kingma and Ba's algorithm 1 has them, then one that is clipped at 0."""
-    dual = AdamDual(DualConfig("adam", lr=0.02))
+    dual = AdamDual(DualConfig("adam", lr=0.02, largest=2.0))
     first, second = 0.1 * -0.5, 0.001 * 0.25
     value = 0.02 * (0.05 / 0.1) / (second / 0.001) ** 0.5
     assert feed(dual, 1.5) == pytest.approx(value)
@@ -37,17 +37,23 @@ def test_adam_by_hand():
 
 
 def test_adam_steps_by_its_rate_whatever_the_violation():
-    small, large = (AdamDual(DualConfig("adam", lr=0.001)) for _ in range(2))
+    small, large = (AdamDual(DualConfig("adam", lr=0.001, largest=100.0)) for _ in range(2))
     assert feed(small, 1.01) == pytest.approx(0.001, rel=1e-4)
     assert feed(large, 100.0) == pytest.approx(0.001, rel=1e-4)
 
 
 def test_pid_by_hand():
-    """Two updates with e = 0.5 and e = 1.5, the difference taken over one update, half of the old kept in averages."""
-    dual = PIDDual(DualConfig("pid", kp=2.0, ki=0.1, kd=4.0, delay=1, smoothing=0.5))
+    """Two updates with e = 0.5 and 1.5 (the limit is 2), a difference over one update, averages that keep a half."""
+    dual = PIDDual(DualConfig("pid", kp=2.0, ki=0.1, kd=4.0, delay=1, smoothing=0.5, largest=2.0))
     assert feed(dual, 1.5) == pytest.approx(2.0 * 0.5 + 0.1 * 0.5)
     error, level = 0.5 * 0.5 + 0.5 * 1.5, 0.5 * 1.5 + 0.5 * 2.5
     assert feed(dual, 2.5) == pytest.approx(2.0 * error + 0.1 * (0.5 + 1.5) + 4.0 * (level - 1.5))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_how_far_beyond_the_budget_does_not_matter(kind):
+    far, farther = make_dual(DualConfig(kind)), make_dual(DualConfig(kind))
+    assert feed(far, 2.0, 3.0) == feed(farther, 40.0, 1e6) > 0.0
 
 
 def test_pid_does_not_wind_up():

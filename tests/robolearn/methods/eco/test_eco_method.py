@@ -63,20 +63,21 @@ def test_each_dual_finds_budget_and_multiplier(kind):
         "energy": energy(dual=DUALS[kind]),
         "far": ConstraintConfig("far", 1e4, kind="rate", dual=DUALS[kind]),
     }
-    rows = learn(build(constraints, cost_scale="reward"), 260)
+    rows = learn(build(constraints, cost_scale="price"), 260)
     assert last_mean(rows, "eco/energy/share") == pytest.approx(1.0, abs=0.05)
-    assert last_mean(rows, "eco/energy/multiplier") / BUDGET == pytest.approx(1.0, abs=0.1)
+    # A price in mean rewards per budget: at the optimum a step is worth -(1 + SIGMA^2), a budget is BUDGET.
+    assert last_mean(rows, "eco/energy/multiplier") * (1 + SIGMA**2) / BUDGET == pytest.approx(1.0, abs=0.1)
     assert all(row["eco/far/multiplier"] == 0.0 for row in rows)
 
 
 def test_an_episode_sum_finds_the_same():
-    rows = learn(build({"energy": energy(kind="episode_sum")}, cost_scale="reward"), 200)
+    rows = learn(build({"energy": energy(kind="episode_sum")}, cost_scale="price"), 200)
     assert last_mean(rows, "eco/energy/share") == pytest.approx(1.0, abs=0.05)
 
 
 def test_without_a_cost_critic():
     network = NetworkConfig(**{**vars(NETWORK), "cost_critic": False})
-    runner = build({"energy": energy()}, network=network, cost_scale="reward")
+    runner = build({"energy": energy()}, network=network, cost_scale="price")
     assert runner.policy.cost_critic is None
     assert last_mean(learn(runner, 200), "eco/energy/share") == pytest.approx(1.0, abs=0.05)
 
@@ -167,7 +168,7 @@ def test_one_policy_for_many_budgets():
     constraints = {"energy": energy(dual=DualConfig("pid", smoothing=0.5))}
     conditioning = ConditioningConfig("energy", [0.5, 0.75, 1.0])
     network = NetworkConfig(**{**vars(NETWORK), "actor_hidden": (32,)})
-    runner = build(constraints, env=Shared(512), network=network, cost_scale="reward", conditioning=conditioning)
+    runner = build(constraints, env=Shared(512), network=network, cost_scale="price", conditioning=conditioning)
     rows = learn(runner, 300)
     for share in (0.5, 0.75, 1.0):
         assert last_mean(rows, f"eco/energy/share_{share:g}") == pytest.approx(1.0, abs=0.08)
