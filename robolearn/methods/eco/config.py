@@ -71,8 +71,8 @@ class ConstraintConfig:
         unit: of the budget. For a cost in watts ``W`` and ``J`` (per full episode) are converted into each other as the
             kind needs; any other text is shown as it is.
         kind: ``episode_sum``: cost times time, summed over an episode, mean of the last finished ones (what ECO bounds;
-            an episode that ends early is cheap); ``rate``: mean cost per time over the roll-out; what is learned from is
-            the difference to that mean, so that a fall, which ends all costs, saves nothing; ``batch_average``: mean
+            an episode that ends early is cheap); ``rate``: mean cost per time over the roll-out; what is learned is the
+            difference to that mean, so that a fall, which ends all costs, saves nothing; ``batch_average``: mean
             over the minibatches, the only one for ``mirror``.
         window: finished episodes over which an episode sum is averaged, rounded up to whole roll-outs.
         smoothing: share of the old value in the moving average of a rate or batch average.
