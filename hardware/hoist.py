@@ -16,6 +16,11 @@ _LEAD = 0.05
 """s by which the frame looks ahead of a tilt: its damping."""
 
 
+def needs_hoist(feet: int) -> bool:
+    """Tell whether a robot with so many feet falls when it is limp and cannot get up: on two feet."""
+    return feet <= 2
+
+
 @dataclass(frozen=True)
 class Hoist:
     """A soft rope that holds the base's centre of mass: it pulls up, never down.
@@ -51,7 +56,7 @@ class Hoist:
             weight: N.
             feet: how many it has. With two it cannot be put down as it hangs from one rope, tilted: it is kept upright.
         """
-        arm = 1.0 if feet <= 2 else 0.0
+        arm = 1.0 if needs_hoist(feet) else 0.0
         return cls(standing_height + ROPE, 20.0 * weight, 4.0 * weight, 3.0 * weight, arm)
 
     def pull(self, height: float, rate: float) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 
 from hardware.base import RobotDriver
 from hardware.faults import FaultInjector
-from hardware.hoist import Hoist
+from hardware.hoist import Hoist, needs_hoist
 from hardware.mujoco_robot import MujocoRobot
 from robolearn.deploy.inputs import AnyFloat, Inputs, PolicyResult
 from robolearn.deploy.modes import Mode, Request
@@ -121,7 +121,7 @@ class DeployedRobot:
         self.link = MujocoRobot(model, self.robot.joints, description.base, self.robot.effort_limit)
         self.link.place(self.robot.default_pose, description.base_height)
         self._base_name, self._start_height = description.base, description.base_height
-        if len(description.feet) <= 2:
+        if needs_hoist(len(description.feet)):
             weight = float(model.body_subtreemass[0]) * 9.81
             self.link.hoist = Hoist.lifting(description.base_height, weight, len(description.feet))
         self.injector = FaultInjector(self.link, self.link, seed)

@@ -35,7 +35,7 @@ from sim.scene import PhysicsConfig, build_scene
 PARAMETERS = (
     Parameter("lock_step", True, "wait for the command that answers a cycle before time goes on"),
     Parameter("real_time_factor", 1.0, "largest speed of simulated time; 0: as fast as it goes", 0.0, 100.0),
-    Parameter("hoisted", False, "hold the robot by a soft rope, feet off the ground", live=True),
+    Parameter("hoisted", False, "hold the robot by a soft rope, feet off the ground; false lowers it", live=True),
     Parameter("timestep", 0.002, "physics step, s", 0.0005, 0.005),
     Parameter("seed", 0, "of random faults", 0, 2**31 - 1),
     Parameter("fault", "", "JSON object: kind, and its parameters, is injected at once; empty: ends all", live=True),
@@ -148,9 +148,12 @@ class SimNode(RobotNode):
 
     def _report(self) -> None:
         self.report("lock step", OK if self._answering else WARN, "answered" if self._answering else "not answered")
-        self.report(
-            "world", OK, "running", {"time, s": f"{self._world.now():.3f}", "cycles published again": self._again}
-        )
+        facts = {
+            "time, s": f"{self._world.now():.3f}",
+            "cycles published again": self._again,
+            "hoisted": self._world.hoist is not None,
+        }
+        self.report("world", OK, "running", facts)
 
     def _await(self, cycle: float) -> Order | None:
         """Return the command that answers ``cycle``, if it comes before the cycle should be published again."""
