@@ -109,14 +109,14 @@ def film(
 ) -> Path:
     """Record the policy and write the video; return its path."""
     from robolearn.evaluate import video
-    from robolearn.evaluate.rollout import TOUR, cut, record
+    from robolearn.evaluate.rollout import TOUR, cut, record, within
 
     path = Path(args.out) if args.out else found.folder / "walk.mp4"
     if path.suffix not in (".mp4", ".gif"):
         raise ConfigError(f"--out {path}: a video must end in .mp4 or .gif")
     if args.width < 160:
         raise ConfigError(f"--width {args.width}: must be at least 160 pixels")
-    chosen = schedule if schedule is not None else cut(TOUR, args.seconds)
+    chosen = schedule if schedule is not None else within(cut(TOUR, args.seconds), env.task.commands)
     recorded = record(env, policy, chosen, found.config.name)
     view = video.View(width=args.width // 2 * 2, height=args.width * 9 // 32 * 2)
     if path.suffix == ".gif":

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from robolearn.evaluate.statistics import Interval, bootstrap_mean, wilson
 from robolearn.rl.networks import ActorCritic
+from sim.commands import VelocityCommandConfig
 from sim.environment import TaskEnv
 from sim.interface import Observations
 
@@ -202,6 +203,17 @@ def cut(schedule: Schedule, seconds: float | None) -> Schedule:
             result.append((length, command))
         left -= length
     return result
+
+
+def within(schedule: Schedule, commands: VelocityCommandConfig) -> Schedule:
+    """Return a schedule with every command brought into the ranges of a task: a policy knows nothing beyond them."""
+    ranges = (commands.vx, commands.vy, commands.yaw_rate)
+
+    def nearest(command: tuple[float, float, float]) -> tuple[float, float, float]:
+        vx, vy, turn = (min(max(value, low), high) for value, (low, high) in zip(command, ranges, strict=True))
+        return vx, vy, turn
+
+    return [(length, nearest(command)) for length, command in schedule]
 
 
 def record(env: TaskEnv, policy: ActorCritic, schedule: Schedule = TOUR, title: str = "") -> Film:

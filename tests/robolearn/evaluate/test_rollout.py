@@ -20,10 +20,12 @@ from robolearn.evaluate.rollout import (
     rollout,
     steady_means,
     summarise,
+    within,
 )  # fmt: skip
 from robolearn.experiment import compose, make_env
 from robolearn.rl import ActorCritic
 from robolearn.rl.config import NetworkConfig
+from sim.commands import VelocityCommandConfig
 from sim.interface import StepResult
 
 
@@ -114,6 +116,13 @@ def test_steady_means():
 )
 def test_cut(seconds, lengths):
     assert [length for length, _ in cut(TOUR, seconds)] == pytest.approx(lengths)
+
+
+def test_a_tour_stays_within_what_the_task_asks_for():
+    narrow = VelocityCommandConfig(vx=(0.1, 0.1), vy=(0.0, 0.0), yaw_rate=(-0.5, 1.0))
+    expected = [(3, (0.1, 0, 0)), (2, (0.1, 0, 1.0)), (2, (0.1, 0, 0)), (1, (0.1, 0, 0)), (2, (0.1, 0, -0.5))]
+    assert list(within(TOUR, narrow)) == expected
+    assert list(within(TOUR, VelocityCommandConfig())) == list(TOUR)
 
 
 def test_the_player_forgets_what_it_is_told_to_forget():
