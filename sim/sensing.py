@@ -82,6 +82,7 @@ class Sensing:
             "previous_action": s.action[rows],
             "base_linear_velocity": s.base_linear_velocity[rows],
             "foot_force": s.foot_force[rows],
+            **{name: value[rows] for name, value in s.settings.items()},
         }
         if "external_force" in self._uses:
             signals["external_force"] = (s.external_force[rows].unsqueeze(1) @ s.base_rotation[rows]).squeeze(1)

@@ -16,7 +16,7 @@ COMMAND_MIRROR = (1.0, -1.0, -1.0)
 
 @pytest.fixture
 def layout(a1):
-    return Layout(a1, (17, 11), COMMAND_MIRROR)
+    return Layout(a1, (17, 11), COMMAND_MIRROR, ("budget",))
 
 
 @pytest.fixture
@@ -44,6 +44,7 @@ def signals(seed=0, scan=187):
         "external_force": draw(3),
         "foot_force": draw(4).abs(),
         "height_scan": draw(scan),
+        "budget": draw(1),
     }
 
 
@@ -162,6 +163,7 @@ def mirrored(x, a1):
         "external_force": x["external_force"] * vector,
         "foot_force": x["foot_force"][:, [1, 0, 3, 2]],
         "height_scan": scan,
+        "budget": x["budget"],
     }
 
 
