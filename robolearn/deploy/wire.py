@@ -177,7 +177,11 @@ class CommandPacket:
 
 
 class PolicyPackets:
-    """What a policy is asked, and what it answers: J joints, C velocity commands, D observations."""
+    """What a policy is asked, and what it answers: J joints, C velocity commands, D observations, S settings.
+
+    The operator's settings are a matter of the policy's process: they come with the answer that they had a part in. A
+    policy without any has no such field, as before there were settings.
+    """
 
     def __init__(self, robot: RobotFile, contract: PolicyContract, sha256: str) -> None:
         """Describe the packets for the policy with this contract, in the file with this hash."""
@@ -193,6 +197,9 @@ class PolicyPackets:
             "action": count,
             "observation": contract.observation.width,
         }
+        self._settings = len(contract.settings)
+        if self._settings:
+            answered["settings"] = self._settings
         self.input = Packet("policy_input", asked, identity)
         self.output = Packet("policy_output", answered, identity)
 
@@ -231,7 +238,9 @@ class PolicyPackets:
 
     def answer(self, number: int, result: PolicyResult) -> array[float]:
         """Return the answer to request ``number``."""
+        settings = {"settings": result.settings} if self._settings else {}
         return self.output.pack(
+            **settings,
             number=number,
             inference_time=result.inference_time,
             joint_target=result.joint_target,
@@ -255,6 +264,7 @@ class PolicyPackets:
             observation=part["observation"],
             inference_time=float(part["inference_time"][0]),
             stamp=now,
+            settings=part.get("settings", np.zeros(0)),
         )
 
 

@@ -19,7 +19,9 @@ from robolearn.deploy.wire import CommandPacket, Packet, PolicyPackets, StatePac
 from .kit import make_robot
 
 ROBOT = make_robot()
-CONTRACT = SimpleNamespace(command=("vx", "vy"), observation=SimpleNamespace(width=3))  # all that packets look at
+CONTRACT = SimpleNamespace(  # all that packets look at
+    command=("vx", "vy"), observation=SimpleNamespace(width=3), settings={}
+)
 STATE = StatePacket(ROBOT)
 COMMAND = CommandPacket(ROBOT)
 POLICY = PolicyPackets(ROBOT, CONTRACT, "0123")
@@ -106,6 +108,22 @@ def test_an_answer_survives_the_way(target, action, observation, seconds, number
         assert same(getattr(found, name), getattr(result, name)), name
 
 
+@given(vectors(2), vectors(2))
+def test_what_the_operator_had_set_comes_with_the_answer(target, settings):
+    packets = PolicyPackets(ROBOT, SimpleNamespace(**{**vars(CONTRACT), "settings": dict.fromkeys("ab")}), "0123")
+    result = PolicyResult(target, target, np.zeros(3), 0.0, 0.0, settings)
+    assert same(packets.answered(*over(packets.output, packets.answer(7, result)), now=0.0)[1].settings, settings)
+
+
+def test_packets_of_a_policy_without_settings_are_as_before_there_were_any():
+    """Recordings of then are read by this fingerprint."""
+    assert f"{POLICY.input.fingerprint:08x} {POLICY.output.fingerprint:08x}" == "da3a646a 0a3ac33a"
+    assert "settings" not in POLICY.output.unpack(
+        POLICY.output.pack(number=0, inference_time=0, joint_target=0, action=0, observation=0),
+        POLICY.output.fingerprint,
+    )
+
+
 def test_single_precision_is_exact_in_a_packet():
     """The network gives float32; nothing of it is rounded."""
     values = np.random.default_rng(0).standard_normal(2).astype(np.float32)
@@ -144,7 +162,7 @@ def test_another_policy_is_refused():
     other = PolicyPackets(ROBOT, CONTRACT, "4567")
     with pytest.raises(WireError, match="another policy"):
         other.asked(POLICY.ask(1, True, reading(), np.zeros(2)), POLICY.input.fingerprint)
-    contract = SimpleNamespace(command=CONTRACT.command, observation=SimpleNamespace(width=4))
+    contract = SimpleNamespace(command=CONTRACT.command, observation=SimpleNamespace(width=4), settings={})
     wider = PolicyPackets(ROBOT, contract, "0123")
     assert wider.input.fingerprint == POLICY.input.fingerprint
     assert wider.output.fingerprint != POLICY.output.fingerprint
