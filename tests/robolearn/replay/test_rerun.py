@@ -135,9 +135,8 @@ def test_a_setting_that_was_recorded_wrongly_is_found(budgeted, tmp_path):
 
 
 def test_without_its_answer_a_request_has_the_setting_of_its_neighbours_or_none(budgeted, tmp_path):
-    changed = [
-        i for i, _ in enumerate(np.diff(load(budgeted.write(tmp_path / "all")).answered.column("settings"))) if _
-    ]
+    held = load(budgeted.write(tmp_path / "all")).answered.column("settings")
+    changed = np.flatnonzero(np.diff(held)).tolist()
     assert len(changed) == 2
     between, at_the_change = copy.copy(budgeted), copy.copy(budgeted)
     for stage, lost in ((between, [2, 3]), (at_the_change, [changed[0] + 1])):
