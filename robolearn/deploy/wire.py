@@ -19,6 +19,7 @@ from robolearn.deploy.contract import PolicyContract
 from robolearn.deploy.controller import ControlOutput
 from robolearn.deploy.inputs import Inputs, PolicyResult
 from robolearn.deploy.modes import Mode
+from robolearn.deploy.power import Power
 from robolearn.deploy.robot import RobotFile
 from robolearn.deploy.types import Array, JointCommand, RobotState
 
@@ -152,6 +153,21 @@ class StatePacket:
             battery=float(part["battery"][0]),
         )
         return Cycle(cycle, bool(part["fault"][0]), state)
+
+
+class PowerPacket:
+    """Mechanical power of the drives over the control cycle that ends at ``cycle``, s: W, and the energy so far, J.
+
+    Topic ``power``. It is for everyone: the controller does not read it.
+    """
+
+    def __init__(self, robot: RobotFile) -> None:
+        """Describe the power of a robot."""
+        self.packet = Packet("power", dict.fromkeys(("cycle", "power", "energy"), 1), (robot.name, *robot.joints))
+
+    def pack(self, cycle: float, found: Power) -> array[float]:
+        """Return the packet of the cycle at time ``cycle``, s on the sender's clock."""
+        return self.packet.pack(cycle=cycle, power=found.power, energy=found.energy)
 
 
 class CommandPacket:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 
 from robolearn.replay.decisions import Decisions
@@ -21,6 +22,7 @@ def overview(recording: Recording, summary: Summary) -> str:
             *_section("safety", _checks(summary)),
             *_section("loop", _loop(recording, summary)),
             *_section("commands", _commands(summary)),
+            *_section("mechanical energy of the drives", _energy(summary)),
             *_section("not recorded", _missing(recording, summary)),
         ]
     )
@@ -153,6 +155,19 @@ def _commands(summary: Summary) -> list[str]:
         rows += [(each.joint, f"{each.rms:.4f}", f"{each.max:.4f}", "") for each in summary.tracking]
         lines += [f"  {line}" for line in _table(rows)]
     return lines
+
+
+def _energy(summary: Summary) -> list[str]:
+    if not summary.energy:
+        return []
+    known = any(math.isfinite(each.per_metre) for each in summary.energy)
+    head = ("", "s", "J", "mean, W", "largest, W", "J per commanded metre" if known else "")
+    rows: list[tuple[str, ...]] = [head]
+    for each in summary.energy:
+        per_metre = f"{each.per_metre:.1f}" if math.isfinite(each.per_metre) and each.mode is not None else ""
+        numbers = (f"{each.seconds:.2f}", f"{each.energy:.1f}", f"{each.mean:.1f}", f"{each.peak:.1f}")
+        rows.append(("in total" if each.mode is None else each.mode.value, *numbers, per_metre))
+    return _table(rows)
 
 
 def _missing(recording: Recording, summary: Summary) -> list[str]:

@@ -13,8 +13,17 @@ from hypothesis import strategies as st
 
 from robolearn.deploy.inputs import Inputs, PolicyResult
 from robolearn.deploy.modes import Mode
+from robolearn.deploy.power import Power
 from robolearn.deploy.types import JointCommand, RobotState
-from robolearn.deploy.wire import CommandPacket, Packet, PolicyPackets, StatePacket, TickPacket, WireError
+from robolearn.deploy.wire import (
+    CommandPacket,
+    Packet,
+    PolicyPackets,
+    PowerPacket,
+    StatePacket,
+    TickPacket,
+    WireError,
+)
 
 from .kit import make_robot
 
@@ -88,6 +97,15 @@ def test_a_command_survives_the_way(command, cycle):
     time, found = COMMAND.unpack(*over(COMMAND.packet, COMMAND.pack(cycle, command)))
     assert same(time, cycle)
     assert all(same(getattr(found, name), getattr(command, name)) for name in JointCommand.__slots__)
+
+
+def test_power_is_for_everyone_who_knows_the_order():
+    """docs/deployment.md tells it to those who do not read packets."""
+    packet = PowerPacket(ROBOT)
+    data = packet.pack(1.5, Power(power=40.0, energy=7.0))
+    assert list(data) == [1.5, 40.0, 7.0]
+    found = packet.packet.unpack(*over(packet.packet, data))
+    assert {name: float(value[0]) for name, value in found.items()} == {"cycle": 1.5, "power": 40.0, "energy": 7.0}
 
 
 @given(states, vectors(2), numbers, st.booleans())
