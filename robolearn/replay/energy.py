@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robolearn.deploy.modes import Mode
 from robolearn.deploy.types import Array
@@ -52,7 +53,7 @@ def consumption(recording: Recording) -> tuple[Consumption, ...]:
     index = np.searchsorted([begin for begin, _, _ in spans], power.time[1:], side="right") - 1
     counted = (elapsed > 0.0) & (used >= 0.0)  # a counter that went back belongs to drives that were started anew
 
-    def over(mode: Mode | None, chosen: Array) -> Consumption:
+    def over(mode: Mode | None, chosen: NDArray[np.bool_]) -> Consumption:
         seconds, energy = float(elapsed[chosen].sum()), float(used[chosen].sum())
         moving = chosen & (speed >= MOVING)
         distance = float((speed * elapsed)[moving].sum())
