@@ -6,6 +6,8 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from robolearn.replay.decisions import Decisions
 from robolearn.replay.recording import Recording
 from robolearn.replay.rerun import Difference, Rerun
@@ -19,6 +21,7 @@ def overview(recording: Recording, summary: Summary) -> str:
             *_head(recording, summary),
             *_section("modes", _modes(summary)),
             *_section("requests of the operator", _requests(summary)),
+            *_section("settings of the policy", _settings(recording)),
             *_section("safety", _checks(summary)),
             *_section("loop", _loop(recording, summary)),
             *_section("commands", _commands(summary)),
@@ -109,6 +112,20 @@ def _requests(summary: Summary) -> list[str]:
         times = f" ({len(same)} times, until {same[-1].time:.2f} s)" if len(same) > 1 else ""
         rows.append((request, f"{same[0].time:.2f} s", "" if accepted else "REFUSED", message + times))
     return _table(rows) if rows else []
+
+
+def _settings(recording: Recording) -> list[str]:
+    """Return one line for each value that a setting had, with the time of the first output that it was given to."""
+    answered, contract = recording.answered, recording.contract
+    if contract is None or not contract.settings or not len(answered):
+        return []
+    rows = []
+    for name, values in zip(contract.settings, answered["settings"].T, strict=True):
+        for place in np.flatnonzero(np.diff(values, prepend=np.nan)):
+            unit = contract.settings[name].unit
+            value = f"{values[place]:g}" if unit == "1" else f"{values[place]:g} {unit}"
+            rows.append((name, f"{answered.time[place]:.2f} s", value))
+    return _table(rows)
 
 
 def _checks(summary: Summary) -> list[str]:

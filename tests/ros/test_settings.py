@@ -7,6 +7,7 @@ import torch
 from stack import LIMIT, RELEASED, Stack
 from test_refusals import refusal
 
+from robolearn.cli.main import main
 from robolearn.config import ConfigError, merge, to_dict
 from robolearn.deploy.contract import read_contract
 from robolearn.experiment import compose
@@ -51,7 +52,7 @@ def policy(tmp_path_factory):
     return path
 
 
-def test_it_is_given_changed_refused_and_run_again_from_the_recording(policy, tmp_path):
+def test_it_is_given_changed_refused_and_run_again_from_the_recording(policy, tmp_path, capsys):
     """The robot walks on with each budget, and the recording alone says which output had which."""
     stack = Stack(tmp_path, policy=policy)
     stack.start("recorder_node", out=tmp_path / "out", min_free_megabytes=0.0)
@@ -72,7 +73,8 @@ def test_it_is_given_changed_refused_and_run_again_from_the_recording(policy, tm
         for name, value, says in (("budget", 1.2, "budget.*out of range"), ("policy", 0.5, ""), ("buget", 0.7, "")):
             with pytest.raises(ConfigError, match=f"policy_node refuses {name} {value}: .*{says}"):
                 operator.set_policy(name, value)
-        operator.set_policy("budget", 1.0)
+        assert main(["set", "budget=1.0"]) == 0
+        assert capsys.readouterr().out == "budget is 1\n"
         walk_on(0.5)
         stack.ask("stop")
         stack.wait("damping")

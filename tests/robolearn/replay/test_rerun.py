@@ -13,6 +13,7 @@ from robolearn.replay import report
 from robolearn.replay.mcap import BagError
 from robolearn.replay.recording import load
 from robolearn.replay.rerun import rerun
+from robolearn.replay.summary import summarize
 
 from .stage import Stage
 
@@ -123,6 +124,19 @@ def test_a_setting_that_changed_during_the_run_is_run_again_as_it_was(budgeted, 
     found = rerun(recording)
     assert found.identical
     assert (found.outputs, found.skipped) == (budgeted.number, 0)
+
+
+def test_the_words_tell_when_a_setting_changed(budgeted, bag, tmp_path):
+    recording = load(budgeted.write(tmp_path))
+    lines = report.overview(recording, summarize(recording)).splitlines()
+    begin = lines.index("settings of the policy")
+    told = [line.split() for line in lines[begin + 1 : begin + 4]]
+    assert [(name, float(value)) for name, _, _, value in told] == [("budget", 0.9), ("budget", 0.6), ("budget", 0.75)]
+    since = [float(time) for _, time, _, _ in told]
+    assert np.diff(since) == pytest.approx([0.1, 0.2], abs=0.025)  # to the policy's next output
+    assert lines[begin + 4] == ""
+    without = load(bag)
+    assert "settings of the policy" not in report.overview(without, summarize(without))
 
 
 def test_a_setting_that_was_recorded_wrongly_is_found(budgeted, tmp_path):
