@@ -3,44 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import mujoco
 import numpy as np
 
+from hardware.hoist import LOWERING, Hoist
 from hardware.joints import Motor
 from robolearn.config import ConfigError, nearest
 from robolearn.deploy.types import Array, JointCommand, RobotState
 
 AMBIENT = 25.0  # degrees Celsius
-
-
-@dataclass(frozen=True)
-class Hoist:
-    """A soft rope that holds the base's centre of mass: it pulls up, never down.
-
-    Attributes:
-        height: m, where the rope begins to pull.
-        stiffness: N/m.
-        damping: N s/m.
-        max_force: N; the robot's weight carries it all.
-    """
-
-    height: float
-    stiffness: float
-    damping: float
-    max_force: float
-
-    def __post_init__(self) -> None:
-        if not (self.stiffness > 0 and self.max_force > 0 and self.damping >= 0):
-            raise ValueError("a hoist needs stiffness > 0, max_force > 0 and damping >= 0")
-
-    def pull(self, height: float, rate: float) -> float:
-        """Return the upward force (N) on a base at ``height`` (m) that rises at ``rate`` (m/s)."""
-        if height >= self.height:
-            return 0.0
-        return min(max(self.stiffness * (self.height - height) - self.damping * rate, 0.0), self.max_force)
 
 
 class MujocoRobot:
@@ -111,6 +85,11 @@ class MujocoRobot:
         steps = max(1, round(duration / self.model.opt.timestep))
         self._pushes.append((steps, np.asarray(impulse, np.float64) / (steps * self.model.opt.timestep)))
 
+    def lower(self, speed: float = LOWERING) -> None:
+        """Let the hoist's rope out at ``speed`` m/s until it is slack; ``hoist`` is None from then on."""
+        if self.hoist is not None:
+            self.hoist = replace(self.hoist, lowering=speed)
+
     def advance(self, seconds: float) -> None:
         """Let simulated time pass; what is left of a physics step counts for the next call."""
         self._time += seconds
@@ -180,18 +159,23 @@ class MujocoRobot:
         )
         self.energy += float(np.abs(self._torque * data.qvel[self._qvel]).sum()) * self.model.opt.timestep
         data.qfrc_applied[self._qvel] = self._torque
-        data.xfrc_applied[self._base, :3] = self._external_force()
+        data.xfrc_applied[self._base] = self._external_wrench()
         mujoco.mj_step(self.model, data)
 
-    def _external_force(self) -> Array:
-        force = np.zeros(3)
+    def _external_wrench(self) -> Array:
+        """Return force and torque (6,) on the base at its centre of mass, in the world frame."""
+        wrench = np.zeros(6)
         if self.hoist is not None:
             height, rate = self.data.qpos[self._base_qpos + 2], self.data.qvel[self._base_qvel + 2]
-            force[2] = self.hoist.pull(height, rate)
+            turn = self.data.xmat[self._base].reshape(3, 3)
+            spin = turn @ self.data.qvel[self._base_qvel + 3 : self._base_qvel + 6]
+            wrench[2] = self.hoist.pull(height, rate)
+            wrench[3:] = self.hoist.torque(wrench[2], turn[:, 2], spin)
+            self.hoist = self.hoist.after(self.model.opt.timestep, wrench[2])
         for _, push in self._pushes:
-            force += push
+            wrench[:3] += push
         self._pushes = [(steps - 1, push) for steps, push in self._pushes if steps > 1]
-        return force
+        return wrench
 
 
 def _load(model: mujoco.MjModel | str | Path) -> mujoco.MjModel:

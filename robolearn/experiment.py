@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robolearn.config import ConfigError, load_yaml, parse, parse_override, to_dict, unknown
+from robolearn.methods.eco.config import MIRROR, EcoConfig
 from robolearn.rl.config import NetworkConfig, PPOConfig, RunnerConfig
 from sim.environment import EnvConfig, TaskEnv
 from sim.robots import list_robots, load_robot
@@ -43,6 +44,7 @@ class ExperimentConfig:
         env: how many copies run where; the number is per process.
         network: shape of actor and critics.
         ppo: settings of the update.
+        eco: constraints on the task's costs, and how they are kept; none where null.
         runner: settings of the training loop.
         seed: of everything that is drawn.
     """
@@ -53,6 +55,7 @@ class ExperimentConfig:
     env: EnvConfig = field(default_factory=EnvConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     ppo: PPOConfig = field(default_factory=PPOConfig)
+    eco: EcoConfig | None = None
     runner: RunnerConfig = field(default_factory=RunnerConfig)
     seed: int = 1
 
@@ -61,11 +64,18 @@ class ExperimentConfig:
             raise ValueError(f"name must be usable as a folder name, got {self.name!r}")
         if self.seed < 0:
             raise ValueError(f"seed must be >= 0, got {self.seed}")
+        bounds = self.eco.constraints if self.eco else {}
+        if any(entry.cost == MIRROR for entry in bounds.values()) and self.ppo.symmetry not in ("loss", "both"):
+            raise ValueError(
+                "ppo.symmetry: a constraint on the mirror error needs it computed: set it to loss or both, and "
+                "ppo.mirror_coef to 0 so that only the multiplier weighs it"
+            )
 
 
 def list_experiments() -> list[str]:
     """Names of the experiments that come with the project (those that name a robot and a task)."""
-    return sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != DEFAULTS)
+    names = (path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.rglob("*.yaml"))
+    return sorted(name for name in names if name != DEFAULTS)
 
 
 def compose(
@@ -116,7 +126,7 @@ def _read(source: str | Path | Mapping[str, Any]) -> dict[str, Any]:
         data.setdefault("name", Path(source).stem)
     elif (FOLDER / f"{source}.yaml").is_file():
         data, folder = load_yaml(FOLDER / f"{source}.yaml"), FOLDER
-        data.setdefault("name", str(source))
+        data.setdefault("name", str(source).replace("/", "_"))
     elif str(source) in list_tasks():
         data, folder = {"base": DEFAULTS, "task": str(source)}, FOLDER
     else:
@@ -195,6 +205,7 @@ def make_runner(
     Raises:
         ConfigError: settings that do not fit each other or the environment.
     """
+    from robolearn.methods.eco import EcoMethod
     from robolearn.rl import PPO, ActorCritic, OnPolicyRunner, ProcessGroup, seed_everything
 
     group = group or ProcessGroup()
@@ -203,10 +214,14 @@ def make_runner(
         raise ConfigError(f"ppo.minibatches: {config.ppo.minibatches} is more than the {samples} samples of a roll-out")
     seed_everything(config.seed)
     env.dump_folder = folder
-    policy = ActorCritic(env.obs_dims, env.num_actions, 0, config.network).to(env.device)
+    method = EcoMethod(config.eco, env, config.ppo.clip, config.seed, group) if config.eco else None
+    costs = len(method.cost_names) if method else 0
+    policy = ActorCritic(env.obs_dims, env.num_actions, costs, config.network).to(env.device)
     seed = config.seed + SEED_STEP * group.rank
+    objective = method.objective if method else None
     try:
-        ppo = PPO(policy, config.ppo, env.symmetries, seed=seed, group=group)
+        ppo = PPO(policy, config.ppo, env.symmetries, seed=seed, group=group, objective=objective)
     except ValueError as error:
         raise ConfigError(f"ppo.{error}") from error
-    return OnPolicyRunner(env, policy, ppo, config.runner, folder=folder, meta={"experiment": to_dict(config)})
+    meta = {"experiment": to_dict(config)}
+    return OnPolicyRunner(env, policy, ppo, config.runner, method=method, folder=folder, meta=meta)

@@ -19,14 +19,16 @@ class PushConfig:
     Attributes:
         interval_s: seconds between pushes; each environment has its own phase.
         velocity: m/s; each horizontal component is overwritten with U(-velocity, velocity).
+        angular_velocity: rad/s; each component of the angular velocity likewise; 0 leaves it as it is.
     """
 
     interval_s: float = 16.0
     velocity: float = 1.0
+    angular_velocity: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.interval_s <= 0 or self.velocity < 0:
-            raise ValueError("interval_s must be > 0 and velocity >= 0")
+        if self.interval_s <= 0 or min(self.velocity, self.angular_velocity) < 0:
+            raise ValueError("interval_s must be > 0, velocity and angular_velocity >= 0")
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,9 @@ class Disturbances:
                 kick = torch.rand(len(due), 2, generator=self._generator, device=due.device, dtype=self._qvel.dtype)
                 horizontal = torch.arange(2, device=due.device)
                 self._qvel[due[:, None], horizontal] = (2 * kick - 1) * self.config.push.velocity
+                if self.config.push.angular_velocity > 0:
+                    spin = torch.rand(len(due), 3, generator=self._generator, device=due.device, dtype=self._qvel.dtype)
+                    self._qvel[due, 3:6] = (2 * spin - 1) * self.config.push.angular_velocity
                 self._push_left[due] = self._steps(self.config.push.interval_s)
         force = self.config.force
         if force is not None:

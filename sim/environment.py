@@ -95,14 +95,17 @@ class TaskEnv:
             config.engine, self.scene.model, self.num_envs, config.device, config.threads, self._terms.model_fields
         )
         self._qpos, self._qvel, self._ctrl = (self.engine.field(name) for name in ("qpos", "qvel", "ctrl"))
-        self.state = RobotState(self.engine, self.scene, robot, self.terrain, len(VelocityCommand.mirror), self.step_dt)
+        width = len(VelocityCommand.mirror)
+        self.state = RobotState(self.engine, self.scene, robot, self.terrain, width, self.step_dt, task.gait)
         self.actuators = Actuators(task.actuators, robot, self.num_envs, self.device, self.engine.dtype)
         self.commands = VelocityCommand(task.commands, self.state, self.generator)
         self.settings = Settings(task.settings, self.num_envs, self.device, self.generator)
         self.state.settings = self.settings.values
         self.disturbances = Disturbances(task.disturbances, self.engine, self.scene, self.state, self.generator)
         self.curriculum = TerrainCurriculum(self.terrain, self.num_envs, self.generator)
-        layout = Layout(robot, task.sensors.scan_shape, VelocityCommand.mirror, tuple(task.settings))
+        layout = Layout(
+            robot, task.sensors.scan_shape, VelocityCommand.mirror, task.gait is not None, tuple(task.settings)
+        )
         self.pipeline = ObservationPipeline(task.observations.groups, layout).to(self.device)
         self.sensing = Sensing(task.sensors, self.pipeline, self.state, self.engine, self.generator)
         self.obs_dims = {name: group.width for name, group in self.pipeline.items()}
@@ -144,7 +147,7 @@ class TaskEnv:
         self._restart(self._all)
         if self.stagger:
             shape, limit = (self.num_envs,), self.max_episode_length
-            self.state.episode_step = torch.randint(limit, shape, generator=self.generator, device=self.device)
+            self.state.start_at(torch.randint(limit, shape, generator=self.generator, device=self.device))
         return self.sensing.observe()
 
     @torch.no_grad()
@@ -223,7 +226,7 @@ class TaskEnv:
             self.engine.reset(bad)
             self._qpos[bad], self._qvel[bad] = self._start(bad)
             self.engine.forward(bad)
-            for tensor in (s.action, s.torque, s.power, s.joint_velocity):
+            for tensor in (s.action, s.torque, s.power, s.joint_velocity, s.base_velocity_w):
                 tensor[bad] = 0
             self.sensing.forget(bad)
         return valid

@@ -4,14 +4,15 @@ It is a torch module without any reference to the simulator. Training calls it, 
 policy's graph, the robot feeds it with its own sensors: nothing is written twice.
 
 Raw signals, (N, width): ``joint_position`` rad, ``joint_velocity`` rad/s, ``base_angular_velocity`` rad/s in the base
-frame, ``base_orientation`` quaternion (w, x, y, z), ``command``, ``previous_action``; set by the operator: ``budget``,
-share of the unconstrained energy; in simulation only:
-``base_linear_velocity`` m/s in the base frame, ``height_scan`` m relative to the base, ``foot_force`` N,
-``external_force`` N in the base frame.
+frame, ``base_orientation`` quaternion (w, x, y, z), ``command``, ``previous_action``, ``gait_phase`` in cycles; set by
+the operator: ``budget``, share of the unconstrained energy; in simulation only: ``base_linear_velocity`` m/s in the
+base frame, ``height_scan`` m relative to the base, ``foot_force`` N, ``external_force`` N in the base frame,
+``gait_stance`` 1 for feet that should stand.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from robolearn.config import ConfigError, unknown
 from sim.interface import SignedPermutation, Symmetry
 from sim.robots.robot import Robot
-from sim.rotations import projected_gravity
+from sim.rotations import projected_gravity, roll_pitch
 
 Signals = Mapping[str, Tensor]
 Mirror = tuple[list[int], list[float]]
@@ -36,12 +37,14 @@ class Layout:
         robot: the robot.
         scan: rows and columns of the height scan (rear to front, right to left); (0, 0) without one.
         command_mirror: sign of each command entry under left-right mirroring; its length is the command's width.
+        gait: whether the task has a gait, and so a clock.
         settings: names of what the operator sets.
     """
 
     robot: Robot
     scan: tuple[int, int]
     command_mirror: tuple[float, ...]
+    gait: bool = False
     settings: tuple[str, ...] = ()
 
 
@@ -96,6 +99,11 @@ def _vector(signs: list[float]) -> Callable[[Layout], Mirror]:
     return lambda _: ([0, 1, 2], signs)
 
 
+def _clock(signals: Signals) -> Tensor:
+    angle = 2 * math.pi * signals["gait_phase"]
+    return torch.cat((angle.sin(), angle.cos()), -1)
+
+
 def _joints(layout: Layout) -> int:
     return len(layout.robot.joints)
 
@@ -131,6 +139,19 @@ TERMS: dict[str, Term] = {
     ),
     "joint_velocity": Term("joint_velocity", "rad/s", _signal("joint_velocity"), _joints, _joint_mirror),
     "previous_action": Term("previous_action", "1", _signal("previous_action"), _joints, _joint_mirror),
+    "roll_pitch": Term(
+        "base_orientation",
+        "rad",
+        lambda s: roll_pitch(s["base_orientation"]),
+        lambda _: 2,
+        lambda _: ([0, 1], [-1.0, 1.0]),
+    ),
+    "gait_clock": Term(  # half a cycle later both change their sign
+        "gait_phase", "1", _clock, lambda layout: 2 * layout.gait, lambda _: ([0, 1], [-1.0, -1.0])
+    ),
+    "gait_stance": Term(
+        "gait_stance", "1", _signal("gait_stance"), lambda la: len(la.robot.feet) * la.gait, _foot_mirror
+    ),
     "base_linear_velocity": Term(
         "base_linear_velocity", "m/s", _signal("base_linear_velocity"), lambda _: 3, _vector(VECTOR)
     ),

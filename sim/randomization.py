@@ -103,6 +103,18 @@ def payload(r: Randomizable, ids: Tensor, *, range: Range) -> None:
 
 
 @randomization
+@changes("body_mass", "body_inertia", derived=True)
+def link_mass(r: Randomizable, ids: Tensor, *, range: Range) -> None:
+    """Factor on mass and inertia of every body but the base."""
+    mass, inertia = r.nominal["body_mass"], r.nominal["body_inertia"]
+    links = torch.arange(1, len(mass), device=ids.device)
+    links = links[links != r.scene.base_body]
+    factor = r.uniform(range, len(ids), len(links))
+    r.engine.expand("body_mass")[ids[:, None], links] = mass[links] * factor
+    r.engine.expand("body_inertia")[ids[:, None], links] = inertia[links] * factor.unsqueeze(2)
+
+
+@randomization
 @changes("body_ipos", derived=True)
 def center_of_mass(r: Randomizable, ids: Tensor, *, range: Range) -> None:
     """Shift of the base's centre of mass in m, along each axis."""
@@ -140,11 +152,21 @@ def gains(r: Randomizable, ids: Tensor, *, kp: Range = (1.0, 1.0), kd: Range = (
 
 
 @randomization
-def initial_joints(r: Randomizable, ids: Tensor, *, scale: Range = (1.0, 1.0), velocity: Range = (0.0, 0.0)) -> None:
-    """Start pose as a factor on each default joint angle (within the limits), and start velocity in rad/s."""
+def initial_joints(
+    r: Randomizable,
+    ids: Tensor,
+    *,
+    scale: Range = (1.0, 1.0),
+    offset: Range = (0.0, 0.0),
+    velocity: Range = (0.0, 0.0),
+) -> None:
+    """Start pose (within the limits): a factor on each default angle, an offset in rad; start velocity in rad/s."""
     shape = (len(ids), len(r.robot.joints))
     low, high = r.position_limit.unbind(1)
-    r.qpos[:, r.joint_position_index] = (r.default_pose * r.uniform(scale, *shape)).clamp(low, high)
+    pose = r.default_pose * r.uniform(scale, *shape)
+    if offset != (0.0, 0.0):
+        pose += r.uniform(offset, *shape)
+    r.qpos[:, r.joint_position_index] = pose.clamp(low, high)
     r.qvel[:, r.joint_velocity_index] = r.uniform(velocity, *shape)
 
 

@@ -51,6 +51,12 @@ def projected_gravity(quat: Tensor) -> Tensor:
     return _combine(_gravity_table(quat.device, quat.dtype), quat)
 
 
+def roll_pitch(quat: Tensor) -> Tensor:
+    """Return roll and pitch (..., 2) in rad, of the angles yaw, pitch, roll applied in this order (z, y, x)."""
+    x, y, z = projected_gravity(quat).unbind(-1)
+    return torch.stack((torch.atan2(-y, -z), torch.asin(x.clamp(-1.0, 1.0))), -1)
+
+
 def yaw_quaternion(angle: Tensor) -> Tensor:
     """Return the quaternions (..., 4) of rotations about the vertical by ``angle`` rad."""
     half = 0.5 * angle

@@ -67,6 +67,7 @@ class Scene:
         foot_force: columns with the net contact force on each foot, 3 each.
         termination_force: columns with the net contact force on each part whose contact ends the episode, 3 each; a
             part is a body or, where a foot belongs to the body, another collision geom of it.
+        knee_bodies: (F,) id of the body below the knee of each foot's leg; its origin is the knee.
         undesired_force: columns with the net contact force on each part that should not touch the ground, 3 each.
     """
 
@@ -76,6 +77,7 @@ class Scene:
     joint_qvel: np.ndarray
     base_body: int
     foot_clearance: float
+    knee_bodies: np.ndarray
     ground_geom: int
     foot_position: slice
     foot_velocity: slice
@@ -105,9 +107,34 @@ def build_scene(robot: Robot, ground: Ground, physics: PhysicsConfig) -> Scene:
         joint_qvel=model.jnt_dofadr[joints].copy(),
         base_body=model.body(robot.base).id,
         foot_clearance=float(start.sensordata[columns["foot_position"]][2::3].min()),
+        knee_bodies=_knees(start, robot, start.sensordata[columns["foot_position"]].reshape(-1, 3)),
         ground_geom=model.geom(ground.geom_name).id,
         **columns,
     )
+
+
+def _knees(data: mujoco.MjData, robot: Robot, feet: np.ndarray) -> np.ndarray:
+    """Return the body that each leg's knee moves: of the joints between base and foot, the one farthest from both ends.
+
+    Args:
+        data: the start pose.
+        robot: the robot.
+        feet: (F, 3) m, places of the feet.
+    """
+    model, knees = data.model, []
+    for foot, place in zip(robot.feet, feet, strict=True):
+        body = int({"body": model.body, "geom": model.geom, "site": model.site}[foot.kind](foot.object).id)
+        if foot.kind != "body":
+            body = int((model.geom_bodyid if foot.kind == "geom" else model.site_bodyid)[body])
+        leg = []
+        while body and model.body(body).name != robot.base:
+            if model.body_jntnum[body]:
+                leg.append(body)
+            body = int(model.body_parentid[body])
+        hip = data.xpos[leg[-1]] if leg else place
+        ends = {link: min(np.linalg.norm(data.xpos[link] - end) for end in (hip, place)) for link in leg}
+        knees.append(max(leg, key=lambda link: ends[link], default=model.body(robot.base).id))
+    return np.array(knees)
 
 
 def _make_spec(robot: Robot, ground: Ground, physics: PhysicsConfig) -> tuple[mujoco.MjSpec, dict[str, slice]]:

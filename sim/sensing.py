@@ -84,6 +84,10 @@ class Sensing:
             "foot_force": s.foot_force[rows],
             **{name: value[rows] for name, value in s.settings.items()},
         }
+        if "gait_phase" in self._uses:
+            signals["gait_phase"] = s.gait_phase[rows].unsqueeze(1)
+        if "gait_stance" in self._uses:
+            signals["gait_stance"] = s.gait_stance[rows].float()
         if "external_force" in self._uses:
             signals["external_force"] = (s.external_force[rows].unsqueeze(1) @ s.base_rotation[rows]).squeeze(1)
         if "height_scan" in self._uses and self._grid is not None:

@@ -18,6 +18,7 @@ from robolearn.version import __version__
 COMMANDS = {
     "list": "tasks, robots, experiments, and the reward, cost and observation terms",
     "train": "train a policy for a task on a robot",
+    "budget-search": "find the smallest budget of a constraint that costs neither tracking nor survival",
     "play": "watch a trained policy: viewer window, browser, or video",
     "eval": "measure a trained policy; with --report, write its complete report",
     "export": "write a trained policy as one ONNX file with its contract inside",

@@ -59,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     contract, _ = read_contract(args.policy)
+    hoisted = _hoisted(contract.robot.name)
     wanted = bringup.BringUp(
         robot=contract.robot.name,
         policy=args.policy,
@@ -67,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
         latch_file=str(out / "estop.latch"),
         settings=settings,
         domain=domain,
+        parameters={"sim_node": {"hoisted": hoisted}},
     )
     story: list[str] = []
     lines: list[str] = []
@@ -75,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 
         with Operator(args.namespace, domain) as operator:
             try:
-                reaction = _rehearse(operator, args.seconds, fault, story)
+                reaction = _rehearse(operator, args.seconds, fault, story, hoisted)
             except OperatorError as error:
                 ended = running.failed()
                 raise CommandError("\n".join([str(ended or error), *lines[-10:]]), EXIT_FAILURE) from error
@@ -84,7 +86,17 @@ def run(args: argparse.Namespace) -> int:
     return 0 if reaction else EXIT_FAILURE
 
 
-def _rehearse(operator: Operator, seconds: float, fault: dict[str, Any], story: list[str]) -> bool:
+def _hoisted(robot: str) -> bool:
+    """Tell whether the robot must be hoisted to get up."""
+    from hardware.hoist import needs_hoist
+    from sim.robots import load_robot
+
+    return needs_hoist(len(load_robot(robot).feet))
+
+
+def _rehearse(
+    operator: Operator, seconds: float, fault: dict[str, Any], story: list[str], hoisted: bool = False
+) -> bool:
     """Play the operator; tell the story as it goes. Return whether the fault was answered by braking."""
 
     def tell(text: str) -> None:
@@ -103,6 +115,9 @@ def _rehearse(operator: Operator, seconds: float, fault: dict[str, Any], story: 
     operator.wait_for(lambda: operator.robot_time >= 0.0, START, "a reading of the robot")
     ask("arm", "idle")
     ask("stand", "ready")
+    if hoisted:
+        operator.lower(START)
+        tell(f"{operator.robot_time:7.3f} s  put down: it stands without the hoist")
     ask("start_policy", "policy")
     for forward, left, turn in WALK:
         tell(f"{operator.robot_time:7.3f} s  command {forward:g} m/s forward, {left:g} m/s left, {turn:g} rad/s")

@@ -14,6 +14,7 @@ import numpy as np
 
 from hardware.base import RobotDriver
 from hardware.faults import FaultInjector
+from hardware.hoist import Hoist, needs_hoist
 from hardware.mujoco_robot import MujocoRobot
 from robolearn.deploy.inputs import AnyFloat, Inputs, PolicyResult
 from robolearn.deploy.modes import Mode, Request
@@ -28,8 +29,12 @@ from sim.scene import PhysicsConfig, build_scene
 TIMESTEP = 0.002
 """s of physics; the drives' law needs 1 to 2 ms."""
 SETTLE_S = 0.2
+HANG_S = 1.0
+"""s in which a limp robot is lifted, and hangs still."""
 STAND_S = 3.0
 """s after which a robot that was asked to stand does."""
+LOWER_S = 5.0
+"""s in which a hoisted robot must be down."""
 
 Spoil = Callable[[PolicyResult], PolicyResult | None]
 
@@ -81,6 +86,8 @@ def _no_time() -> float:
 class DeployedRobot:
     """A robot on flat ground, switched on and unarmed. Time passes in ``tick`` only.
 
+    Two legs do not get up by themselves: such a robot hangs from a hoist, and ``stand`` puts it down once it is stiff.
+
     Attributes:
         robot: the robot file.
         link: the simulated robot, with the ground truth, ``push`` and the clock.
@@ -97,7 +104,7 @@ class DeployedRobot:
         seed: int = 0,
         timestep: float = TIMESTEP,
     ) -> None:
-        """Put the robot on its feet.
+        """Put the robot on its feet, one with two feet on a hoist.
 
         Args:
             policy: what walks; its state belongs to this world from now on.
@@ -114,6 +121,9 @@ class DeployedRobot:
         self.link = MujocoRobot(model, self.robot.joints, description.base, self.robot.effort_limit)
         self.link.place(self.robot.default_pose, description.base_height)
         self._base_name, self._start_height = description.base, description.base_height
+        if needs_hoist(len(description.feet)):
+            weight = float(model.body_subtreemass[0]) * 9.81
+            self.link.hoist = Hoist.lifting(description.base_height, weight, len(description.feet))
         self.injector = FaultInjector(self.link, self.link, seed)
         self.driver = RobotDriver(self.injector, self.robot, self.link)
         self.driver.connect()
@@ -169,11 +179,25 @@ class DeployedRobot:
             raise RuntimeError(answer.reason)
 
     def stand(self) -> list[Tick]:
-        """From switched on to READY."""
-        ticks = self.run(SETTLE_S)
+        """From switched on to READY, on the ground."""
+        ticks = self.run(SETTLE_S if self.link.hoist is None else HANG_S)
         self.ask(Request.ARM)
         self.ask(Request.STAND)
-        return ticks + self.run(STAND_S)
+        return ticks + self.run(STAND_S) + self.lower()
+
+    def lower(self) -> list[Tick]:
+        """Put a hoisted robot down and let go of it; nothing happens where there is no hoist.
+
+        Raises:
+            RuntimeError: the rope is not slack after ``LOWER_S``.
+        """
+        ticks: list[Tick] = []
+        self.link.lower()
+        while self.link.hoist is not None:
+            if len(ticks) >= LOWER_S * self.robot.control_hz:
+                raise RuntimeError(f"the hoisted robot was not down {LOWER_S:g} s after it was lowered")
+            ticks.append(self.tick(calm()))
+        return ticks
 
     def walk(self, seconds: float = 1.0) -> list[Tick]:
         """From switched on to the policy in control, with no velocity for the first ``seconds``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 GRAVITY = 9.81  # m/s^2
 SETTLE_S = 1.0  # s at the start of an episode that do not count: the robot has to get up to speed
 FALLEN = math.cos(math.radians(60.0))  # a base that leans further counts as fallen, whatever touches the ground
-MOVING = 0.2  # m/s, commanded speed from which a cost of transport is meaningful
+MOVING = 0.05  # m/s, commanded speed from which a cost of transport is meaningful
 
 
 class Player:
@@ -67,6 +67,7 @@ class Trace:
         fell: (N,) bool, a termination (not the time limit) ended the episode, or the base leant over 60 degrees.
         invalid: (N,) bool, the simulation itself failed.
         mass: kg, nominal mass of the robot.
+        costs: (T, N) each cost of the task by name, in its unit.
     """
 
     dt: float
@@ -78,6 +79,13 @@ class Trace:
     fell: NDArray[np.bool_]
     invalid: NDArray[np.bool_]
     mass: float
+    costs: dict[str, Array] = field(default_factory=dict)
+
+    def mean_cost(self, name: str, settle_s: float = SETTLE_S) -> Array:
+        """Return (N,) the mean of a cost over the steps after ``settle_s`` in which the first episode goes on."""
+        counted = self.alive.copy()
+        counted[: round(settle_s / self.dt)] = False
+        return _mean(self.costs[name], counted)
 
     @property
     def survived(self) -> NDArray[np.bool_]:
@@ -115,6 +123,7 @@ def rollout(
     fell, invalid = torch.zeros_like(alive), torch.zeros_like(alive)
     rows: dict[str, list[Tensor]] = {name: [] for name in ("command", "velocity", "power", "action_rate")}
     alive_rows: list[Tensor] = []
+    costs: list[Tensor] = []
     for t in range(steps):
         if before_step is not None:
             before_step(t)
@@ -131,6 +140,7 @@ def rollout(
         invalid |= alive & ~result.valid
         alive = alive & ~(ended | toppled)
         alive_rows.append(alive)
+        costs.append(result.costs)
         rows["command"].append(command)
         rows["velocity"].append(planar_velocity(env))
         rows["power"].append(s.power.clone())
@@ -143,6 +153,7 @@ def rollout(
         fell=fell.cpu().numpy(),
         invalid=invalid.cpu().numpy(),
         mass=float(env.scene.model.body_mass.sum()),
+        costs=dict(zip(env.cost_names, torch.stack(costs).double().cpu().numpy().transpose(2, 0, 1), strict=True)),
         **{name: torch.stack(values).double().cpu().numpy() for name, values in rows.items()},
     )
 

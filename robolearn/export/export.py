@@ -36,7 +36,7 @@ from robolearn.deploy.contract import (
 from robolearn.deploy.onnx_file import join, split, write_file
 from robolearn.deploy.policy import TOLERANCE, OnnxPolicy
 from robolearn.experiment import ExperimentConfig, make_env
-from robolearn.export.graph import PolicyGraph
+from robolearn.export.graph import KEPT_SIGNALS, PolicyGraph
 from robolearn.export.legacy import csv_metadata
 from robolearn.export.record import ParityError, Sample, samples, statistics
 from robolearn.rl.checkpoint import load_policy
@@ -168,15 +168,16 @@ def _graph(source: Exportable, env: TaskEnv) -> PolicyGraph:
     group, robot, settings = env.pipeline.group(source.group), env.robot, env.task.settings
     for term in group.slices:
         signal = TERMS[term].signal
-        if signal not in (*SIGNALS, *settings, "previous_action"):
+        if signal not in (*SIGNALS, *settings, *KEPT_SIGNALS):
             raise ConfigError(
                 f"task.observations.{source.group}.terms.{term}: reads {signal!r}, which exists in simulation only; "
-                f"a policy for a robot can read {', '.join((*SIGNALS, *settings))} and previous_action"
+                f"a policy for a robot can read {', '.join((*SIGNALS, *settings, *KEPT_SIGNALS))}"
             )
     widths = {name: value.shape[1] for name, value in env.sensing.signals().items()}
     scale = torch.tensor(robot.action_scale) * env.task.actions.scale
     pose = torch.tensor(robot.default_pose)
-    graph = PolicyGraph(group, source.actor, source.memory_size, pose, scale, source.clip, widths)
+    gait_step = env.state.gait_step
+    graph = PolicyGraph(group, source.actor, source.memory_size, pose, scale, source.clip, widths, gait_step)
     return graph.eval().requires_grad_(False)
 
 

@@ -9,10 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from robolearn.deploy.contract import NEXT, OUTPUTS
+from sim.gait import advance
 from sim.observation import TERMS, ObservationGroup
 
-PREVIOUS_ACTION, HISTORY, HIDDEN = "previous_action", "history", "hidden"
-"""Memories: the last output (as a signal of the pipeline), earlier frames, the state of a recurrent layer."""
+PREVIOUS_ACTION, GAIT_PHASE, HISTORY, HIDDEN = "previous_action", "gait_phase", "history", "hidden"
+"""Memories: the last output and the gait's clock (signals of the pipeline), earlier frames, the state of a
+recurrent layer."""
+KEPT_SIGNALS = (PREVIOUS_ACTION, GAIT_PHASE)
+"""Signals of the pipeline that the graph keeps itself: nobody has to give them on the robot."""
 
 
 class Actor(Protocol):
@@ -42,6 +46,7 @@ class PolicyGraph(nn.Module):
         scale: Tensor,
         clip: float,
         widths: Mapping[str, int],
+        gait_step: float | None = None,
     ) -> None:
         """Put the parts together.
 
@@ -53,16 +58,20 @@ class PolicyGraph(nn.Module):
             scale: (J,) rad per unit of the actor's output.
             clip: limit of the output.
             widths: number of values of each raw signal.
+            gait_step: cycles of the gait per control step, for policies that read its clock.
         """
         super().__init__()
         self.group, self.actor, self.clip, self._memory_size = group, actor, clip, memory_size
+        self._gait_step = gait_step or 0.0
         self.register_buffer("default_pose", default_pose.float())
         self.register_buffer("scale", scale.float())
         read = dict.fromkeys(TERMS[term].signal for term in group.slices)
-        self.signals = {name: widths[name] for name in read if name != PREVIOUS_ACTION}
+        self.signals = {name: widths[name] for name in read if name not in KEPT_SIGNALS}
         self.memory: dict[str, tuple[int, ...]] = {}
         if PREVIOUS_ACTION in read:
             self.memory[PREVIOUS_ACTION] = (1, len(default_pose))
+        if GAIT_PHASE in read:
+            self.memory[GAIT_PHASE] = (1, 1)
         if group.config.history > 1:
             self.memory[HISTORY] = (1, group.config.history - 1, group.frame_width)
         if memory_size:
@@ -91,6 +100,8 @@ class PolicyGraph(nn.Module):
         action, hidden = self.actor(observation, given.get(HIDDEN, first.new_zeros(1, 0)))
         action = action.clamp(-self.clip, self.clip)
         after = {PREVIOUS_ACTION: action, HISTORY: frames, HIDDEN: hidden}
+        if GAIT_PHASE in self.memory:
+            after[GAIT_PHASE] = advance(given[GAIT_PHASE], self._gait_step)
         # A memory is never the same tensor as another output: some runtimes drop one of two names for one value.
         return (
             self.default_pose + action * self.scale,

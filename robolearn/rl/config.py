@@ -42,6 +42,7 @@ class NetworkConfig:
         obs_clip: limit of the normalised observations, in standard deviations.
         rnn: ``gru`` puts a recurrent layer before the hidden layers of each network.
         rnn_size: width of that layer.
+        cost_critic: whether costs have a critic; without one their advantages are the discounted sums of what follows.
     """
 
     actor_hidden: tuple[int, ...] = (128, 128)
@@ -57,6 +58,7 @@ class NetworkConfig:
     obs_clip: float = 10.0
     rnn: Literal["none", "gru"] = "none"
     rnn_size: int = 64
+    cost_critic: bool = True
 
     def __post_init__(self) -> None:
         """Check the ranges."""

@@ -126,7 +126,8 @@ class ActorCritic(nn.Module):
     """Gaussian actor with a state-independent standard deviation, a reward critic and, for K > 0, a cost critic.
 
     The actor reads one observation group and the critics another. The critics' networks are separate, so that K = 0
-    costs nothing and errors of a cost in watts cannot disturb the reward's value.
+    costs nothing and errors of a cost in watts cannot disturb the reward's value. Without a cost critic (see
+    ``NetworkConfig.cost_critic``) the values of costs are 0: their advantages are discounted sums of what was paid.
 
     Attributes:
         log_std: (A,) logarithm of the standard deviation of the actions.
@@ -163,7 +164,8 @@ class ActorCritic(nn.Module):
             norm.freeze(not config.normalize)
         self.actor = Network(actor_dim, config.actor_hidden, num_actions, config, config.actor_gain)
         self.critic = Network(critic_dim, config.critic_hidden, 1, config, 1.0)
-        self.cost_critic = Network(critic_dim, config.critic_hidden, num_costs, config, 1.0) if num_costs else None
+        valued = num_costs if config.cost_critic else 0
+        self.cost_critic = Network(critic_dim, config.critic_hidden, valued, config, 1.0) if valued else None
         self.log_std = nn.Parameter(torch.full((num_actions,), math.log(config.init_std)))
         critics = [self.critic] + ([self.cost_critic] if self.cost_critic is not None else [])
         self._splits = [net.memory_size for net in (self.actor, *critics)]
@@ -207,7 +209,7 @@ class ActorCritic(nn.Module):
     def _values(self, critic_x: Tensor, memories: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         value, memory = self.critic(critic_x, memories[0])
         if self.cost_critic is None:
-            return value, [memory]
+            return nn.functional.pad(value, (0, self.num_costs)), [memory]
         costs, cost_memory = self.cost_critic(critic_x, memories[1])
         return torch.cat((value, costs), -1), [memory, cost_memory]
 

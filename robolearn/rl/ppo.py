@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -26,40 +26,89 @@ LR_FACTOR = 1.5
 
 @dataclass
 class Batch:
-    """One minibatch as auxiliary losses see it; B samples, or whole sequences of T steps flattened to B = T * b.
+    """One minibatch as objectives and auxiliary losses see it; B samples, or sequences of T steps, flattened.
+
+    The actor learns from G = copies * B samples: the data itself and, with augmentation, its mirror images behind it.
 
     Attributes:
         storage: the roll-out.
         index: chosen samples out of T * N, or chosen environments for a policy with memory.
         sequences: which of the two.
+        copies: 1, and 1 more for each symmetry by which the data is augmented.
         actor_x: (B, D) normalised inputs of the actor.
         critic_x: (B, D) normalised inputs of the critics.
         mean: (B, A) action means, with gradient.
-        values: (B, S) values, with gradient.
+        values: (B, S) values, with gradient; one column only where costs have no critic.
+        log_prob: (G,) logarithm of the density of the actions taken, with gradient.
+        old_log_prob: (G,) the same when they were taken.
+        advantages: (G, S) of each stream, weighted and, where the configuration says so, normalised: a plain mean over
+            them is a mean over valid samples.
+        mirror: () mean squared difference between the actions of mirrored states and mirrored actions, with gradient;
+            None where it is not computed.
     """
 
     storage: RolloutStorage
     index: Tensor
     sequences: bool
+    copies: int
     actor_x: Tensor
     critic_x: Tensor
     mean: Tensor
     values: Tensor
+    log_prob: Tensor
+    old_log_prob: Tensor
+    advantages: Tensor
+    mirror: Tensor | None
 
     def select(self, x: Tensor) -> Tensor:
         """Pick this minibatch's rows (B, ...) from a tensor (T, N, ...) of the roll-out."""
         return _select(x, self.index, self.sequences)
 
+    def select_all(self, x: Tensor) -> Tensor:
+        """Pick the rows (G, ...) that belong to the samples that the actor learns from."""
+        return _tile(self.select(x), self.copies)
 
-AdvantageMixer = Callable[[Tensor], Tensor]
-"""Turns advantages (T, N, S) of all streams into the advantage (T, N) that the actor follows."""
+
+class PolicyObjective(Protocol):
+    """What the actor minimises; methods replace it."""
+
+    def begin(self, storage: RolloutStorage, scale: AdvantageScale) -> None:
+        """Prepare for the minibatches of one update."""
+
+    def __call__(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Return named scalar losses, whose sum is minimised."""
+
+
 AuxiliaryLoss = Callable[[Batch], Mapping[str, Tensor]]
 """Returns named scalar losses that are added to the loss as they are."""
 
 
-def reward_only(advantages: Tensor) -> Tensor:
-    """Return the advantage of the reward: the mixer that ignores all costs."""
-    return advantages[..., 0]
+@dataclass(frozen=True)
+class AdvantageScale:
+    """How advantages were normalised: ``A = mean + std * normalised``.
+
+    Attributes:
+        mean, std: (S,) of each stream over the valid samples of the roll-out; 0 and 1 where nothing was normalised.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+
+class RewardObjective:
+    """The clipped surrogate of the reward; costs are ignored."""
+
+    def __init__(self, clip: float) -> None:
+        """``clip`` limits the change of the probability ratio."""
+        self.clip = clip
+
+    def begin(self, storage: RolloutStorage, scale: AdvantageScale) -> None:
+        """Nothing to prepare."""
+
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the surrogate loss."""
+        loss = surrogate_loss(batch.log_prob, batch.old_log_prob, batch.advantages[:, 0], self.clip)
+        return {"surrogate": loss}
 
 
 def surrogate_loss(log_prob: Tensor, old_log_prob: Tensor, advantages: Tensor, clip: float) -> Tensor:
@@ -122,7 +171,7 @@ class PPO:
         *,
         seed: int = 0,
         group: ProcessGroup | None = None,
-        advantage_mixer: AdvantageMixer = reward_only,
+        objective: PolicyObjective | None = None,
         auxiliary_losses: Sequence[AuxiliaryLoss] = (),
         auxiliary_parameters: Sequence[Sequence[nn.Parameter]] = (),
     ) -> None:
@@ -134,7 +183,7 @@ class PPO:
             symmetries: ``VecEnv.symmetries``.
             seed: start of the random numbers; each process adds its rank.
             group: the processes that learn together.
-            advantage_mixer: hook that combines the advantages of reward and costs.
+            objective: what the actor minimises; ``RewardObjective`` where None.
             auxiliary_losses: hooks that add losses.
             auxiliary_parameters: groups of further parameters that these losses train.
 
@@ -143,7 +192,8 @@ class PPO:
         """
         self.policy, self.config = policy, config or PPOConfig()
         self.group = group or ProcessGroup()
-        self.advantage_mixer, self.auxiliary_losses = advantage_mixer, tuple(auxiliary_losses)
+        self.objective = objective or RewardObjective(self.config.clip)
+        self.auxiliary_losses = tuple(auxiliary_losses)
         device = policy.log_std.device
         self.symmetries = tuple(_to_device(symmetry, device) for symmetry in symmetries)
         if self.config.symmetry != "none" and not symmetries:
@@ -171,7 +221,8 @@ class PPO:
     def update(self, storage: RolloutStorage) -> dict[str, float]:
         """Learn from a finished roll-out; return the means of losses and diagnostics over its minibatches."""
         config, policy, optimizer = self.config, self.policy, self.optimizer
-        advantages, weights = self._weighted_advantages(storage)
+        advantages, weights, scale = self._weighted_advantages(storage)
+        self.objective.begin(storage, scale)
         actor_copies, critic_copies, action_copies = self._copies(storage)
         old_log_std = policy.log_std.detach().clone()
         augmented = len(action_copies)
@@ -193,19 +244,23 @@ class PPO:
             learned = mean[: augmented * count]
             actions = _join([pick(x) for x in action_copies])
             log_prob = gaussian_log_prob(actions, learned, log_std)
-            surrogate = surrogate_loss(
-                log_prob, _tile(old_log_prob, augmented), _tile(advantage, augmented), config.clip
-            )
-            old_values, returns = _tile(pick(storage.values), augmented), _tile(pick(storage.returns), augmented)
+            mirror = self._mirror_loss(mean, count) if len(actor_copies) > 1 else None
+            batch = Batch(
+                storage, index, sequences, augmented, actor_x[:count], critic_x[:count], mean[:count], values[:count],
+                log_prob, _tile(old_log_prob, augmented), _tile(advantage, augmented), mirror,
+            )  # fmt: skip
+            losses = dict(self.objective(batch))
+            loss = torch.stack(list(losses.values())).sum() if len(losses) > 1 else next(iter(losses.values()))
+            valued = values.shape[-1]  # costs may have no critic
+            old_values, returns = (_tile(pick(x[..., :valued]), augmented) for x in (storage.values, storage.returns))
             value = value_loss(values, old_values, returns, _tile(weight, augmented), config.value_clip)
             entropy = gaussian_entropy(log_std)
-            losses = {"surrogate": surrogate, "value": value, "entropy": entropy}
-            loss = surrogate + config.value_coef * value - config.entropy_coef * entropy
-            if len(actor_copies) > 1:
-                losses["mirror"] = self._mirror_loss(mean, count)
+            losses |= {"value": value, "entropy": entropy}
+            loss = loss + config.value_coef * value - config.entropy_coef * entropy
+            if mirror is not None:
+                losses["mirror"] = mirror
                 if config.symmetry in ("loss", "both"):
-                    loss = loss + config.mirror_coef * losses["mirror"]
-            batch = Batch(storage, index, sequences, actor_x[:count], critic_x[:count], mean[:count], values[:count])
+                    loss = loss + config.mirror_coef * mirror
             for hook in self.auxiliary_losses:
                 for name, extra in hook(batch).items():
                     losses[name] = extra
@@ -231,23 +286,27 @@ class PPO:
             optimizer.lr.copy_(adapt_lr(optimizer.lr, last_kl, config.desired_kl, config.lr_min, config.lr_max))
         return self._metrics(storage, names, total / steps, optimizer.skipped - skipped_before, steps)
 
-    def _weighted_advantages(self, storage: RolloutStorage) -> tuple[Tensor, Tensor]:
-        """Return the actor's advantages and the weights, each (T, N).
+    def _weighted_advantages(self, storage: RolloutStorage) -> tuple[Tensor, Tensor, AdvantageScale]:
+        """Return the advantages (T, N, S), the weights (T, N) of the samples, and how advantages were normalised.
 
         The weight of a valid sample is 1 / (share of valid samples), of an invalid one 0, so that a plain mean over any
         part is an unbiased mean over valid samples. Advantages are normalised over all processes and weighted.
         """
-        mask = storage.valid.double()
-        advantages = self.advantage_mixer(storage.advantages)
+        mask = storage.valid.double().unsqueeze(-1)
+        advantages = storage.advantages
+        streams = advantages.shape[-1]
         wide = advantages.double() * mask
-        sums = self.group.sum_(torch.stack((wide.sum(), wide.square().sum(), mask.sum())))
-        number = sums[2].clamp(min=1.0)
-        weights = (mask * (storage.num_samples * self.group.size / number)).float()
+        moments = torch.cat((wide.sum((0, 1)), wide.square().sum((0, 1)), mask.sum().view(1)))
+        sums = self.group.sum_(moments)
+        number = sums[-1].clamp(min=1.0)
+        weights = (mask.squeeze(-1) * (storage.num_samples * self.group.size / number)).float()
+        mean, std = advantages.new_zeros(streams), advantages.new_ones(streams)
         if self.config.normalize_advantages:
-            mean = sums[0] / number
-            std = (sums[1] / number - mean.square()).clamp(min=0.0).sqrt()
-            advantages = (advantages - mean.float()) / (std.float() + 1e-8)
-        return advantages * weights, weights
+            mean64 = sums[:streams] / number
+            std = (sums[streams:-1] / number - mean64.square()).clamp(min=0.0).sqrt().float() + 1e-8
+            mean = mean64.float()
+            advantages = (advantages - mean) / std
+        return advantages * weights.unsqueeze(-1), weights, AdvantageScale(mean, std)
 
     def _copies(self, storage: RolloutStorage) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """Return the data and its mirror images (T, N, ...): normalised inputs of actor and critics, and actions."""

@@ -47,6 +47,32 @@ class Stateful(Protocol):
         """Continue from ``state_dict()``."""
 
 
+class Method(Stateful, Protocol):
+    """A method built around PPO: it may change each roll-out, and learns after each update.
+
+    Attributes:
+        cost_names: the environment's costs that it wants as streams, in order.
+        cost_scale: (K,) factors on them, so that critics learn numbers around 1.
+        extra_groups: observation groups that it needs in the roll-out beside those that the policy reads.
+    """
+
+    cost_names: tuple[str, ...]
+    cost_scale: tuple[float, ...]
+    extra_groups: tuple[str, ...]
+
+    def on_rollout(self, storage: RolloutStorage) -> None:
+        """Look at a full roll-out, or change it, before advantages are estimated."""
+
+    def on_update(self, metrics: Mapping[str, float]) -> Mapping[str, float]:
+        """Learn from the metrics of the iteration after PPO's update; return further ones."""
+
+    def local_state_dict(self) -> dict[str, Any]:
+        """What differs between processes."""
+
+    def load_local_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``local_state_dict()``."""
+
+
 @dataclass(frozen=True)
 class TrainResult:
     """How ``OnPolicyRunner.learn`` ended.
@@ -144,6 +170,7 @@ class OnPolicyRunner:
         config: RunnerConfig | None = None,
         *,
         folder: str | Path | None = None,
+        method: Method | None = None,
         extra_states: Mapping[str, Stateful] | None = None,
         meta: Mapping[str, Any] | None = None,
         extra_groups: tuple[str, ...] = (),
@@ -156,6 +183,7 @@ class OnPolicyRunner:
             ppo: the update.
             config: settings of the loop.
             folder: where ``learn`` puts checkpoints; none are written without it.
+            method: what is built around PPO; its state is in checkpoints too.
             extra_states: further objects that checkpoints hold, by name.
             meta: plain values that describe the run (robot, task, ...), kept in checkpoints as they are.
             extra_groups: observation groups kept in the roll-out beside those that the policy reads.
@@ -163,19 +191,29 @@ class OnPolicyRunner:
         Raises:
             ValueError: the policy was made for other costs than the environment's.
         """
-        if policy.num_costs not in (0, len(env.cost_names)):
+        names = env.cost_names if method is None else method.cost_names
+        if policy.num_costs not in (0, len(names)) or (method is not None and policy.num_costs != len(names)):
+            owner = "the environment has" if method is None else "the method wants"
+            ignore = ", or with 0 to ignore them" if method is None else ""
             raise ValueError(
-                f"num_costs: the policy values {policy.num_costs} costs, the environment has {len(env.cost_names)} "
-                f"({', '.join(env.cost_names)}); make the policy with that number, or with 0 to ignore them"
+                f"num_costs: the policy values {policy.num_costs} costs, {owner} {len(names)} ({', '.join(names)}); "
+                f"make the policy with that number{ignore}"
             )
         self.env, self.policy, self.ppo = env, policy, ppo
         self.config = config or RunnerConfig()
         self.group = ppo.group
         self.folder = Path(folder) if folder is not None else None
+        self.method = method
         self.extra_states, self.meta = dict(extra_states or {}), dict(meta or {})
+        if method is not None:
+            self.extra_states["method"] = method
+        columns = [env.cost_names.index(name) for name in names]
+        self._cost_columns = torch.tensor(columns, dtype=torch.int64, device=env.device)
+        self._cost_scale = torch.tensor(method.cost_scale if method else [1.0] * len(names), device=env.device)
         self.iteration = 0
         self.total_steps = 0
-        groups = {name: env.obs_dims[name] for name in dict.fromkeys((*policy.groups, *extra_groups))}
+        wanted = (*policy.groups, *extra_groups, *(method.extra_groups if method else ()))
+        groups = {name: env.obs_dims[name] for name in dict.fromkeys(wanted)}
         self.storage = RolloutStorage(
             self.config.steps_per_env,
             env.num_envs,
@@ -248,6 +286,8 @@ class OnPolicyRunner:
         metrics.update(self.ppo.update(self.storage))
         if metrics["ppo/skipped_share"] >= 1.0:
             self._diverged("no minibatch of this iteration had a finite gradient")
+        if self.method is not None:
+            metrics.update(self.method.on_update(metrics))
         self._update_normalizers()
         self.iteration += 1
         end = self._now()
@@ -286,17 +326,25 @@ class OnPolicyRunner:
             if result.final_ids.numel():
                 memory = decision.memory.index_select(0, result.final_ids)
                 final_values = policy.values(result.final_obs, memory)
-            storage.record_result(t, result, final_values)
+            storage.record_result(t, result, self._costs(result), final_values)
             self._count(result, sums)
             logs.add(result.log)
             self._memory = decision.memory * (~self._starts).unsqueeze(-1) if policy.memory_size else decision.memory
             obs = result.obs
         sums[0] += storage.rewards[..., 0].sum()
         sums[1] += (~storage.valid).sum()
+        if self.method is not None:
+            self.method.on_rollout(storage)
         storage.finish(policy.values(obs, self._memory), self.ppo.gammas, self.ppo.lams)
         self._obs = obs
         self.total_steps += storage.num_samples * self.group.size
         return self._collect_metrics(self.group.sum_(sums).tolist(), logs)
+
+    def _costs(self, result: StepResult) -> Tensor:
+        """Return the costs (N, K) that are learned from."""
+        if self.method is None:
+            return result.costs
+        return result.costs.index_select(1, self._cost_columns) * self._cost_scale
 
     def _count(self, result: StepResult, sums: Tensor) -> None:
         """Advance the running episodes by one step."""
@@ -385,6 +433,7 @@ class OnPolicyRunner:
             "episode_return": self._episode_return,
             "episode_length": self._episode_length,
             "random": random_state(self.ppo.generator),
+            "method": {} if self.method is None else self.method.local_state_dict(),
         }
 
     def save(self, path: str | Path) -> None:
@@ -453,3 +502,5 @@ class OnPolicyRunner:
         for name in ("memory", "starts", "episode_return", "episode_length"):
             setattr(self, f"_{name}", state[name].to(device))
         set_random_state(state["random"], self.ppo.generator)
+        if self.method is not None:
+            self.method.load_local_state_dict(state["method"])

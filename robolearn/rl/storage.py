@@ -21,6 +21,7 @@ def gae(
     gamma: float | Sequence[float] | Tensor,
     lam: float | Sequence[float] | Tensor,
     valid: Tensor | None = None,
+    survival: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Generalised advantage estimation (Schulman et al. 2016, equations 11 to 16) for S streams at once.
 
@@ -40,6 +41,8 @@ def gae(
         gamma: discount, one for all streams or one per stream.
         lam: lambda, likewise.
         valid: (T, N) bool; null means that every transition is valid.
+        survival: (T, N) probability with which the episode is taken to go on after each step, beside its real end
+            (Chane-Sane et al. 2024, "CaT"); null means 1.
 
     Returns:
         The advantages and the returns (advantage + value), each (T, N, S).
@@ -49,12 +52,16 @@ def gae(
     next_values = torch.cat((values[1:], last_values.unsqueeze(0)))
     next_values = torch.where(truncated.unsqueeze(-1), final_values, next_values)
     next_values = next_values.masked_fill(terminated.unsqueeze(-1), 0.0)
+    if survival is not None:
+        next_values = next_values * survival.unsqueeze(-1)
     deltas = rewards + gammas * next_values - values
     going_on = ~(terminated | truncated)
     if valid is not None:
         going_on = going_on & valid
         deltas = deltas.masked_fill(~valid.unsqueeze(-1), 0.0)
     decay = going_on.unsqueeze(-1) * (gammas * lams)
+    if survival is not None:
+        decay = decay * survival.unsqueeze(-1)
     advantages = torch.empty_like(deltas)
     running = torch.zeros_like(last_values)
     for t in range(rewards.shape[0] - 1, -1, -1):
@@ -78,6 +85,7 @@ class RolloutStorage:
         valid: (T, N) bool.
         starts: (T, N) bool, whether an episode starts with this step.
         memory: (N, M) memory before the first step.
+        survival: (T, N) see ``gae``; None where nothing but its real end ends an episode.
         advantages: (T, N, S), filled by ``finish``.
         returns: (T, N, S), filled by ``finish``.
     """
@@ -105,6 +113,7 @@ class RolloutStorage:
         self.terminated, self.truncated = make(dtype=torch.bool), make(dtype=torch.bool)
         self.valid, self.starts = make(dtype=torch.bool), make(dtype=torch.bool)
         self.memory = torch.zeros(num_envs, memory_size, device=device)
+        self.survival: Tensor | None = None
         self.advantages, self.returns = make(streams), make(streams)
 
     @property
@@ -129,17 +138,18 @@ class RolloutStorage:
         self.values[t].copy_(decision.values)
         self.starts[t].copy_(starts)
 
-    def record_result(self, t: int, result: StepResult, final_values: Tensor | None) -> None:
+    def record_result(self, t: int, result: StepResult, costs: Tensor, final_values: Tensor | None) -> None:
         """Store what the environment returned at step ``t``.
 
         Args:
             t: index of the step.
             result: the environment's answer.
+            costs: (N, K) those that are learned from.
             final_values: (M, S) values of the final observations of ``result.final_ids``; None when no episode ended.
         """
         self.rewards[t, :, 0].copy_(result.reward)
         if self.rewards.shape[-1] > 1:
-            self.rewards[t, :, 1:].copy_(result.costs)
+            self.rewards[t, :, 1:].copy_(costs)
         self.terminated[t].copy_(result.terminated)
         self.truncated[t].copy_(result.truncated)
         self.valid[t].copy_(result.valid)
@@ -161,4 +171,5 @@ class RolloutStorage:
             gamma,
             lam,
             self.valid,
+            self.survival,
         )

@@ -1,6 +1,6 @@
 """Tasks: YAML files of named, weighted terms."""
 
-from sim.tasks import costs, rewards, terminations
+from sim.tasks import costs, gait_rewards, rewards, terminations
 from sim.tasks.config import ActionConfig, TaskConfig, list_tasks, load_task
 from sim.tasks.terms import cost, reward, termination
 
@@ -9,6 +9,7 @@ __all__ = [
     "TaskConfig",
     "cost",
     "costs",
+    "gait_rewards",
     "list_tasks",
     "load_task",
     "reward",

@@ -14,6 +14,7 @@ from robolearn.config import ConfigError, convert, load_yaml, merge, parse, unkn
 from sim.actuators import ActuatorConfig
 from sim.commands import VelocityCommandConfig
 from sim.disturbances import DisturbanceConfig
+from sim.gait import GaitConfig
 from sim.observation import TERMS, ObservationConfig, SensorConfig
 from sim.scene import PhysicsConfig
 from sim.settings import SettingConfig
@@ -52,6 +53,8 @@ class TaskConfig:
         name: name of the task.
         observations: observation groups.
         rewards: reward terms; each has a ``weight`` (per second) besides its parameters.
+        clip_reward: whether a negative sum of the rewards counts as 0; the log then tells how often.
+        gait: clock of a periodic gait; null for none.
         terminations: conditions that end an episode.
         costs: costs reported beside the reward.
         randomization: what is drawn anew at the start of each episode.
@@ -74,6 +77,8 @@ class TaskConfig:
     commands: VelocityCommandConfig = field(default_factory=VelocityCommandConfig)
     disturbances: DisturbanceConfig = field(default_factory=DisturbanceConfig)
     terrain: TerrainConfig = field(default_factory=TerrainConfig)
+    gait: GaitConfig | None = None
+    clip_reward: bool = False
     settings: dict[str, SettingConfig] = field(default_factory=dict)
     episode_s: float = 20.0
     extensions: list[str] = field(default_factory=list)

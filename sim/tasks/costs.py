@@ -15,6 +15,15 @@ def mechanical_power(s: RobotState) -> Tensor:
 
 
 @cost
+def mechanical_power_control_rate(s: RobotState) -> Tensor:
+    """Mechanical power sum |tau dq|, W, at the end of the control step only: what a log at the control rate shows.
+
+    It misses what happens between two samples, impacts above all; compare it with ``mechanical_power``.
+    """
+    return (s.torque * s.joint_velocity).abs().sum(1)
+
+
+@cost
 def torque_square(s: RobotState) -> Tensor:
     """Sum of squared joint torques, N^2 m^2 (proportional to heat in the windings)."""
     return s.torque.square().sum(1)

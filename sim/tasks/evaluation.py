@@ -46,6 +46,7 @@ class TermEvaluator:
         self._terminations = _bind(termination, task.terminations, "task.terminations")
         self._randomizations = _bind(randomization, task.randomization, "task.randomization")
         self._weights = torch.tensor(weights) * task.step_dt
+        self._clip = task.clip_reward
         self.reward_names, self.cost_names = tuple(self._rewards), tuple(self._costs)
         fields: dict[str, None] = {}
         self._derived = False
@@ -59,7 +60,8 @@ class TermEvaluator:
         """Evaluate every term.
 
         Returns:
-            reward (N,), costs (N, K), terminated (N,) bool, and a log: the mean of each reward term before weighting.
+            reward (N,), costs (N, K), terminated (N,) bool, and a log: the mean of each reward term before weighting,
+            and the share of robots whose reward was clipped, where the task clips it.
         """
         values = torch.stack([term(state) for term in self._rewards.values()], 1)
         self._weights = self._weights.to(values.device)
@@ -75,6 +77,9 @@ class TermEvaluator:
         log: dict[str, float | Tensor] = {
             f"term/{name}": mean for name, mean in zip(self.reward_names, values.mean(0).unbind(), strict=True)
         }
+        if self._clip:
+            log["reward/clipped_share"] = (total < 0).float().mean()
+            total = total.clamp(min=0)
         return total, costs, terminated, log
 
     def randomize(self, drawn: Randomizable, ids: Tensor) -> None:

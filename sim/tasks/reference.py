@@ -16,6 +16,7 @@ from typing import Any
 from sim.actuators import ActuatorConfig
 from sim.commands import VelocityCommandConfig
 from sim.disturbances import ForceConfig, PushConfig
+from sim.gait import GaitConfig
 from sim.observation import TERMS, GroupConfig, SensorConfig, TermConfig
 from sim.randomization import randomization
 from sim.registry import Registry
@@ -34,6 +35,7 @@ SECTIONS: Mapping[str, type] = {
     "commands": VelocityCommandConfig,
     "observations.GROUP": GroupConfig,
     "observations.GROUP.terms.TERM": TermConfig,
+    "gait": GaitConfig,
     "settings.SETTING": SettingConfig,
     "disturbances.push": PushConfig,
     "disturbances.force": ForceConfig,

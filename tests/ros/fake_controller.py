@@ -62,7 +62,7 @@ class FakeController:
         self.battery = node.create_publisher(BatteryState, "battery_state", 5)
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.watchdog = node.create_publisher(Bool, "~/watchdog", latched)
-        self.damped = False
+        self.damped = None  # the first word is always said: a command may come before the watchdog ever barked
         self.commanded = time.monotonic()
         self.count = 0
         self.world.advance(TIMESTEP)

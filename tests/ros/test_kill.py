@@ -54,7 +54,8 @@ def test_the_safety_monitor(stack):
         stack.nodes["safety_monitor"].kill()
         watch.wait(lambda: watch.cycles[-1][1].fault, "the driver's own damping")
         fault = next(cycle.time for _, cycle in watch.cycles if cycle.fault)
-        assert fault - watch.commands[-1][1] <= ROBOT.command_timeout + SLACK
+        # One command may have reached the drives alone: the monitor died while it was sending.
+        assert fault - watch.commands[-1][1] <= ROBOT.command_timeout + SLACK + ROBOT.control_dt
         stack.operator.state = ""
         stack.start("safety_monitor")
         stack.wait("idle")

@@ -57,6 +57,18 @@ def test_a_push_overwrites_the_horizontal_velocity_alone(make_env):
     assert qvel[:, :2].mean(0).abs().max() < 0.06
 
 
+def test_a_push_may_spin_the_base_too(make_env):
+    push = {"interval_s": 0.02, "velocity": 0.0, "angular_velocity": 0.4}
+    env = make_env({"disturbances": {"push": push}}, num_envs=400)
+    qvel = env.engine.field("qvel")
+    qvel[:] = 7.0
+    env.disturbances.update()
+    assert (qvel[:, :2] == 0.0).all()
+    assert (qvel[:, [2, *range(6, 18)]] == 7.0).all()
+    assert torch.allclose(qvel[:, 3:6].amax(0), torch.full((3,), 0.4, dtype=qvel.dtype), atol=0.01)
+    assert torch.allclose(qvel[:, 3:6].amin(0), torch.full((3,), -0.4, dtype=qvel.dtype), atol=0.01)
+
+
 # forces
 
 

@@ -187,6 +187,19 @@ def test_motion_and_power_equal_plain_mujoco_s(make_env):
     assert max(costs) > 10.0
 
 
+def test_costs_are_those_of_the_state_before_an_episode_ends(make_env):
+    """The last step of an episode costs what it cost: the reset that follows sets velocities and torques to 0."""
+    costs = {"mechanical_power": {}, "mechanical_power_control_rate": {}}
+    env, ending = make_env({"costs": costs}), make_env({"costs": costs, "terminations": {"too_low": {"height": 9.0}}})
+    result, last = env.step(actions_of(env, 3)), ending.step(actions_of(env, 3))
+    assert last.terminated.all()
+    assert (ending.state.joint_velocity == 0).all()
+    assert torch.allclose(last.costs, result.costs)
+    s, sampled = env.state, result.costs[:, env.cost_names.index("mechanical_power_control_rate")]
+    assert torch.allclose(sampled, (s.torque * s.joint_velocity).abs().sum(1))
+    assert (sampled > 1.0).all()
+
+
 def test_rewards_use_the_state_reached_and_the_command_that_held(make_env):
     env = make_env(
         {

@@ -16,7 +16,7 @@ COMMAND_MIRROR = (1.0, -1.0, -1.0)
 
 @pytest.fixture
 def layout(a1):
-    return Layout(a1, (17, 11), COMMAND_MIRROR, ("budget",))
+    return Layout(a1, (17, 11), COMMAND_MIRROR, gait=True, settings=("budget",))
 
 
 @pytest.fixture
@@ -45,6 +45,8 @@ def signals(seed=0, scan=187):
         "foot_force": draw(4).abs(),
         "height_scan": draw(scan),
         "budget": draw(1),
+        "gait_phase": torch.tensor([[0.0], [0.125], [0.75]]),
+        "gait_stance": torch.tensor([[1.0, 0, 1, 0]] * N),
     }
 
 
@@ -73,11 +75,26 @@ def test_columns_follow_the_order_of_the_file(pipeline, a1):
     assert group.width == group.frame_width == 18
 
 
-@pytest.mark.parametrize("name", [name for name in TERMS if name not in ("joint_position", "projected_gravity")])
+COMPUTED = ("joint_position", "projected_gravity", "roll_pitch", "gait_clock")
+
+
+@pytest.mark.parametrize("name", [name for name in TERMS if name not in COMPUTED])
 def test_other_terms_are_the_signal_itself(pipeline, name):
     x = signals()
     group = pipeline(g={"terms": {name: {}}}).group("g")
     assert torch.equal(observe(group, x), x[TERMS[name].signal])
+
+
+def test_the_gait_clock_is_a_point_on_the_circle(pipeline):
+    group = pipeline(g={"terms": {"gait_clock": {}}}).group("g")
+    expected = torch.tensor([[0.0, 1.0], [0.5**0.5, 0.5**0.5], [-1.0, 0.0]])
+    assert torch.allclose(observe(group, signals()), expected, atol=1e-6)
+
+
+def test_without_a_gait_there_is_no_clock(a1):
+    for name in ("gait_clock", "gait_stance"):
+        with pytest.raises(ConfigError, match=f"terms.{name}: this robot or task has no such signal"):
+            ObservationPipeline({"g": parse(GroupConfig, {"terms": {name: {}}})}, Layout(a1, (0, 0), COMMAND_MIRROR))
 
 
 def test_clip_acts_after_scale_and_noise_before_it(pipeline):
@@ -164,6 +181,8 @@ def mirrored(x, a1):
         "foot_force": x["foot_force"][:, [1, 0, 3, 2]],
         "height_scan": scan,
         "budget": x["budget"],
+        "gait_phase": (x["gait_phase"] + 0.5) % 1,  # the other leg's turn
+        "gait_stance": x["gait_stance"][:, [1, 0, 3, 2]],
     }
 
 

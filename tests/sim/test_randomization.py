@@ -99,6 +99,18 @@ def test_payload_never_makes_the_base_weightless(draw):
     assert mass.min() == pytest.approx(0.1 * env.scene.model.body_mass[env.scene.base_body])
 
 
+def test_link_mass(draw):
+    env, mass = draw("link_mass", lambda e: e.engine.expand("body_mass"), range=[0.9, 1.1])
+    model, base = env.scene.model, env.scene.base_body
+    links = [i for i in range(1, model.nbody) if i != base]
+    factor = mass[:, links] / torch.tensor(model.body_mass[links])
+    assert_spans(factor, 0.9, 1.1)
+    assert (factor.std(1) > 0.01).all()  # each link has its own
+    inertia = env.engine.expand("body_inertia")
+    assert torch.allclose(inertia[:, links], torch.tensor(model.body_inertia[links]) * factor.unsqueeze(2))
+    assert torch.equal(mass[:, base], torch.full((N,), model.body_mass[base], dtype=mass.dtype))
+
+
 def test_constants_derived_from_masses_follow(make_env):
     ranges = {
         "payload": {"range": [-1.0, 2.0]},
@@ -200,6 +212,11 @@ def test_initial_joints(draw):
     assert_spans(values[:, 12:], -0.3, 0.3)
 
 
+def test_initial_joints_with_an_offset(draw):
+    env, values = draw("initial_joints", lambda e: e.state.joint_position, offset=[-0.1, 0.1])
+    assert_spans(values - env.state.default_pose, -0.1, 0.1)
+
+
 def test_initial_joints_stay_within_the_limits(draw, a1):
     env, values = draw("initial_joints", lambda e: e.state.joint_position, scale=[0.0, 3.0])
     limit = env.state.position_limit
@@ -230,7 +247,7 @@ def test_initial_base(draw):
 
 def test_every_randomisation_has_a_test_here():
     tested = {
-        "friction", "payload", "center_of_mass", "armature", "joint_friction", "motor_strength", "gains",
+        "friction", "payload", "link_mass", "center_of_mass", "armature", "joint_friction", "motor_strength", "gains",
         "initial_joints", "initial_base",
     }  # fmt: skip
     assert set(randomization) == tested

@@ -65,3 +65,14 @@ def test_batches_of_any_shape():
     assert rotations.rotation_matrix(quats).shape == (2, 3, 3, 3)
     one_by_one = torch.stack([rotations.rotation_matrix(q) for q in quats.flatten(0, 1)]).view(2, 3, 3, 3)
     assert torch.allclose(rotations.rotation_matrix(quats), one_by_one, rtol=0, atol=1e-6)
+
+
+@given(quaternions())
+def test_roll_and_pitch_rebuild_the_rotation_but_for_its_yaw(quat):
+    roll, pitch = rotations.roll_pitch(torch.tensor(quat)).tolist()
+    roll_quat = np.array([math.cos(roll / 2), math.sin(roll / 2), 0, 0])
+    pitch_quat = np.array([math.cos(pitch / 2), 0, math.sin(pitch / 2), 0])
+    product = np.zeros(4)
+    mujoco.mju_mulQuat(product, pitch_quat, roll_quat)
+    inverse, given_inverse = product * [1, -1, -1, -1], quat * [1, -1, -1, -1]
+    assert np.allclose(rotated(inverse, (0, 0, 1)), rotated(given_inverse, (0, 0, 1)), atol=1e-6)

@@ -35,6 +35,8 @@ def test_base_state_against_mujoco(tumbling):
         assert np.allclose(s.base_rotation[i], rotation, atol=1e-5)
         assert np.allclose(s.base_angular_velocity[i], velocity[:3], atol=1e-4)
         assert np.allclose(s.base_linear_velocity[i], velocity[3:], atol=1e-4)
+        assert np.allclose(s.base_velocity_w[i, :3], data.qvel[:3], atol=1e-4)
+        assert np.allclose(s.base_velocity_w[i, 3:], rotation @ velocity[:3], atol=1e-4)
         assert np.allclose(s.projected_gravity[i], rotation.T @ [0, 0, -1], atol=1e-5)
         assert float(s.heading[i]) == pytest.approx(np.arctan2(rotation[1, 0], rotation[0, 0]), abs=1e-4)
         assert np.allclose(s.base_position[i], data.qpos[:3], atol=1e-5)
@@ -71,6 +73,36 @@ def test_joint_acceleration_is_the_mean_over_the_control_step(tumbling):
     s = tumbling.state
     assert torch.allclose(s.joint_acceleration, (s.joint_velocity - before) / 0.02)
     assert s.joint_acceleration.abs().max() > 1.0
+
+
+def test_base_acceleration_is_the_mean_over_the_control_step(tumbling):
+    before = tumbling.state.base_velocity_w.clone()
+    random_step(tumbling, 9)
+    s = tumbling.state
+    assert torch.allclose(s.base_acceleration, (s.base_velocity_w - before) / 0.02)
+    assert s.base_acceleration.abs().max() > 1.0
+
+
+def test_a_falling_base_accelerates_with_gravity(make_env):
+    env = make_env({"randomization": {"initial_base": {"height": [1.0, 1.0], "yaw": [0.5, 0.5]}}})
+    for _ in range(5):
+        env.step(torch.zeros(2, 12))
+    assert torch.allclose(env.state.base_acceleration[:, 2], torch.tensor(-9.81), atol=0.5)
+
+
+def test_knees_are_where_calf_and_thigh_meet(tumbling):
+    model = tumbling.scene.model
+    assert [model.body(int(body)).name for body in tumbling.scene.knee_bodies] == [
+        f"{foot}_calf" for foot in ("FL", "FR", "RL", "RR")
+    ]
+    random_step(tumbling)
+    thigh, foot = (
+        tumbling.engine.field("xpos")[:, [model.body(f"{leg}_thigh").id for leg in ("FL", "FR", "RL", "RR")]],
+        tumbling.state.foot_position,
+    )
+    knee, length = tumbling.state.knee_position, 0.2  # m, of thigh and calf of the A1
+    assert torch.allclose((knee - thigh).norm(dim=-1), torch.tensor(length).double(), atol=1e-4)
+    assert torch.allclose((knee - foot).norm(dim=-1), torch.tensor(length), atol=1e-4)
 
 
 def test_actions_of_three_steps_are_kept(make_env):
@@ -119,6 +151,7 @@ def test_refresh_touches_only_the_given_environments(tumbling):
         "torque",
         "power",
         "joint_acceleration",
+        "base_acceleration",
         "episode_step",
     ):
         assert (getattr(s, name)[1] == 0).all(), name

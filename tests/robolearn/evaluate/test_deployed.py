@@ -2,15 +2,20 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from robolearn.config import ConfigError
+from robolearn.deploy.checks import Reason
+from robolearn.deploy.inputs import PolicyResult, PolicySetup
 from robolearn.deploy.modes import Mode, Request
 from robolearn.deploy.policy import OnnxPolicy
 from robolearn.deploy.power import PowerMeter
+from robolearn.evaluate import deployed
 from robolearn.evaluate.deployed import DeployedRobot, calm
+from sim.robots import load_robot
 
 RELEASED = Path(__file__).parents[3] / "policies" / "a1_velocity_flat" / "policy.onnx"
 FORWARD = calm((0.5, 0.0, 0.2))
@@ -117,3 +122,54 @@ def test_a_refused_request_says_why():
 def test_a_robot_that_the_policy_was_not_made_for_is_refused():
     with pytest.raises(ConfigError, match="made for 'a1'"):
         DeployedRobot(OnnxPolicy(RELEASED), "go1")
+
+
+class Statue:
+    """In place of a policy: holds the default pose of a robot with the gains that its policies walk with."""
+
+    def __init__(self, _, robot):
+        there, joints = load_robot(robot.name), len(robot.joints)
+        self._pose = robot.default_pose
+        self.setup = PolicySetup(
+            robot=robot.name,
+            joints=robot.joints,
+            dt=robot.policy_dt,
+            kp=np.array(there.kp),
+            kd=np.array(there.kd),
+            action_clip=10.0,
+            command_range=np.tile((-1.0, 1.0), (3, 1)),
+            observation_low=np.full(joints, -1.0),
+            observation_high=np.full(joints, 1.0),
+            observation_mean=np.zeros(joints),
+            observation_std=np.ones(joints),
+        )
+
+    def reset(self):
+        pass
+
+    def late(self, now):
+        return None
+
+    def evaluate(self, state, command, now):
+        nothing = np.zeros(len(self._pose))
+        return PolicyResult(self._pose, nothing, nothing, 0.0, now)
+
+
+def test_a_biped_hangs_until_it_is_stiff_and_is_put_on_its_feet(monkeypatch):
+    """Limp it would collapse, and so it does when nothing but the soft gains of its policies hold it."""
+    monkeypatch.setattr(deployed, "LocalPolicy", Statue)
+    world = DeployedRobot(SimpleNamespace(contract=None, _session=None), "bruce")
+    world.run(1.0)
+    assert world.mode is Mode.IDLE
+    assert world.height > 1.2
+    world.stand()
+    world.run(1.0)
+    assert world.mode is Mode.READY
+    assert world.link.hoist is None
+    assert world.height == pytest.approx(1.0, abs=0.02)
+    assert world.tilt < 0.05
+    world.ask(Request.START_POLICY)
+    ticks = world.run(4.0)
+    assert world.mode is Mode.DAMPING
+    assert {event.reason for tick in ticks for event in tick.output.events} & {Reason.TILT, Reason.FALL}
+    assert world.height < 0.8

@@ -31,6 +31,7 @@ VARIANTS = {
     "budget": ([*BUDGET, "task.observations.policy.history=2"], {}),
     "history": (["task.observations.policy.history=4"], {}),
     "recurrent": ([], {"rnn": "gru", "rnn_size": 8}),
+    "clock": (["task.gait.period=0.37", "task.observations.policy.terms.gait_clock.scale=1.0"], {}),
     "both": (["task.observations.policy.history=3"], {"rnn": "gru", "rnn_size": 8}),
 }
 

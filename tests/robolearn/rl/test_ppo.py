@@ -159,15 +159,44 @@ def test_invalid_samples_do_not_matter():
     torch.testing.assert_close(*results)
 
 
-def test_the_mixer_decides_which_stream_the_actor_follows():
+def test_each_stream_is_normalised_by_itself():
     storage = finished(costs=2)
-    ppo = make_ppo(storage, minibatches=1, hooks={"advantage_mixer": lambda a: a[..., 0] - 0.5 * a[..., 2]})
-    advantages, weights = ppo._weighted_advantages(storage)
-    mixed = storage.advantages[..., 0] - 0.5 * storage.advantages[..., 2]
-    valid = mixed[storage.valid]
-    expected = (mixed - valid.mean()) / valid.std(correction=0) * storage.valid * (storage.num_samples / len(valid))
-    torch.testing.assert_close(advantages, expected, rtol=1e-4, atol=1e-5)
+    ppo = make_ppo(storage, minibatches=1)
+    advantages, weights, scale = ppo._weighted_advantages(storage)
+    for i in range(3):
+        valid = storage.advantages[..., i][storage.valid]
+        expected = (storage.advantages[..., i] - valid.mean()) / valid.std(correction=0)
+        expected = expected * storage.valid * (storage.num_samples / len(valid))
+        torch.testing.assert_close(advantages[..., i], expected, rtol=1e-4, atol=1e-5)
+        assert scale.mean[i].item() == pytest.approx(valid.mean().item(), rel=1e-4)
+        assert scale.std[i].item() == pytest.approx(valid.std(correction=0).item(), rel=1e-4)
     assert weights.mean().item() == pytest.approx(1.0)
+
+
+class FollowACost:
+    """Minimises the probability-weighted advantage of the second cost."""
+
+    def begin(self, storage, scale):
+        self.begun = storage
+
+    def __call__(self, batch):
+        ratio = (batch.log_prob - batch.old_log_prob).exp()
+        return {"cost": (ratio * batch.advantages[:, 2]).mean(), "nothing": 0.0 * ratio.mean()}
+
+
+def test_the_objective_decides_what_the_actor_follows():
+    """With an objective that follows the second cost, actions that cost more than expected become less likely."""
+    storage = finished(costs=2)
+    objective = FollowACost()
+    ppo = make_ppo(storage, minibatches=1, learning_rate=1e-2, schedule="fixed", hooks={"objective": objective})
+    metrics = ppo.update(storage)
+    assert objective.begun is storage
+    assert {"loss/cost", "loss/nothing"} <= metrics.keys()
+    mean, _ = ppo.policy.evaluate(*ppo.policy.normalize({n: x.flatten(0, 1) for n, x in storage.obs.items()}))
+    log_prob = gaussian_log_prob(storage.actions.flatten(0, 1), mean, ppo.policy.log_std)
+    advantages, _, _ = ppo._weighted_advantages(storage)
+    change = ((log_prob - storage.log_prob.flatten()) * advantages[..., 2].flatten()).mean()
+    assert change.item() < -1e-3
 
 
 def test_auxiliary_losses_train_their_own_parameters():

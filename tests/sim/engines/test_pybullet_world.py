@@ -30,7 +30,7 @@ def scene(name="a1", timestep=0.001):
     return build_scene(load_robot(name), Plane(), PhysicsConfig(timestep=timestep)).model
 
 
-@pytest.fixture(scope="module", params=["a1", "go2", "upkie"])
+@pytest.fixture(scope="module", params=["a1", "go2", "bruce", "upkie"])
 def model(request):
     if request.param != "upkie":
         return scene(request.param)

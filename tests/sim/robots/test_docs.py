@@ -61,7 +61,7 @@ def test_examples_parse_without_their_packages(path):
     assert file.provenance["model"], "the source and its licence are named"
 
 
-@pytest.mark.parametrize("name", ["a1", "go1", "go2", "aliengo"])
+@pytest.mark.parametrize("name", ["a1", "go1", "go2", "aliengo", "bruce"])
 def test_the_table_of_our_robots_is_true(name):
     robot = load_robot(name)
     row = next(

@@ -1,4 +1,4 @@
-"""Robots that nobody here wrote, described by the files in ``examples/robots``."""
+"""The files in ``examples/robots``: robots that nobody here wrote, and another way to use one that comes along."""
 
 import importlib.metadata
 from pathlib import Path
@@ -14,6 +14,7 @@ FOLDER = Path(__file__).parents[3] / "examples" / "robots"
 # name of the file: distribution that ships the model, joints, feet, published or summed mass (kg)
 ROBOTS = {
     "ant": ("gymnasium", 8, 4, None),
+    "bruce_arms_free": ("robolearn", 16, 2, 4.646),
     "g1": ("mjlab", 13, 2, 33.34),
     "solo12": ("example-robot-data", 12, 4, 2.5),
     "upkie": ("upkie_description", 4, 2, 5.34),

@@ -57,7 +57,7 @@ def scene(name):
     return build_scene(load_robot(name), Plane(), PhysicsConfig()).model
 
 
-@pytest.fixture(scope="module", params=["awkward", "a1", "go2", "upkie"])
+@pytest.fixture(scope="module", params=["awkward", "a1", "go2", "bruce", "upkie"])
 def model(request):
     if request.param == "awkward":
         return mujoco.MjModel.from_xml_string(AWKWARD)

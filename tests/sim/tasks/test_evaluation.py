@@ -34,6 +34,16 @@ def test_rewards_are_weighted_per_second_and_summed(state):
     )
 
 
+def test_a_negative_sum_may_be_clipped_and_is_counted(state):
+    rewards = {"alive": {"weight": 5.0}, "foot_slip": {"weight": -1.0}}  # slips of 13.05 and 2
+    reward, _, _, log = TermEvaluator(task(rewards=rewards, clip_reward=True))(state)
+    assert reward.tolist() == pytest.approx([0.0, 0.02 * 3.0])
+    assert float(log["reward/clipped_share"]) == 0.5
+    reward, _, _, log = TermEvaluator(task(rewards=rewards))(state)
+    assert reward.tolist() == pytest.approx([-0.02 * 8.05, 0.02 * 3.0], rel=1e-4)
+    assert "reward/clipped_share" not in log
+
+
 def test_a_task_may_have_neither_costs_nor_terminations(state):
     _, costs, terminated, _ = TermEvaluator(task(costs={}, terminations={}))(state)
     assert costs.shape == (2, 0)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from hardware.hoist import needs_hoist
+from robolearn.config import ConfigError
 from robolearn.deploy.contract import read_contract
 from robolearn.deploy.policy import OnnxPolicy
 from robolearn.deploy.types import Array
@@ -31,6 +33,7 @@ from robolearn.evaluate.sim2sim.simulators import REFERENCE, find
 from robolearn.evaluate.sim2sim.world import World, make_world
 from robolearn.replay.mcap import BagError
 from robolearn.replay.recording import load
+from sim.robots import load_robot
 
 ATTEMPTS = 3
 """How often an episode is walked until its recording is whole: a busy computer says nothing about a policy."""
@@ -66,11 +69,17 @@ def check(way: Way, episodes: int, seconds: float, seed: int, out: Path, say: Sa
 
     Raises:
         BagError: a recording has a hole, or the policy was late, in each of ``ATTEMPTS``.
-        ConfigError: the policy cannot be deployed, or ROS 2 is not installed.
+        ConfigError: the policy cannot be deployed, its robot must be hoisted to get up, or ROS 2 is not installed.
         NodesError: the nodes did not get as far as walking.
         PolicyFileError: the policy file cannot be used.
     """
     contract, _ = read_contract(way.policy)
+    name = contract.robot.name
+    if needs_hoist(len(load_robot(name).feet)):
+        raise ConfigError(
+            f"{way.policy}: its robot {name!r} must be hoisted to get up, and this check begins on the ground: "
+            "use robolearn rehearse for its nodes, and robolearn sim2sim for the transfer"
+        )
     wanted = scripts.draw(
         contract.command, [(seed, episode) for episode in range(episodes)], seconds, contract.control_dt
     )

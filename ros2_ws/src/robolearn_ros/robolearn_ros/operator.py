@@ -213,6 +213,21 @@ class Operator:
         """
         self._call(self._placing, Trigger.Request(), "sim_node", timeout)
 
+    def lower(self, timeout: float = TIMEOUT) -> None:
+        """Put the hoisted simulated robot down, and wait until the rope is slack.
+
+        Raises:
+            OperatorError: there is no simulated robot, or it still hangs after ``timeout`` s.
+        """
+        self.set_simulation("hoisted", False, timeout)
+        seen = "sim_node: world"
+        self.diagnostics.pop(seen, None)  # what was told before may be of another time
+
+        def down() -> bool:
+            return self.diagnostics.get(seen, {}).get("hoisted") == str(False)
+
+        self.wait_for(down, timeout, "the ground under the hoisted robot")
+
     def set_simulation(self, parameter: str, value: bool | str, timeout: float = TIMEOUT) -> None:
         """Set a parameter of sim_node.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from rclpy.duration import Duration
 from rclpy.publisher import Publisher
 from std_msgs.msg import Float64MultiArray
 
@@ -38,6 +39,10 @@ class LastHeard:
         return max(0.0, min(now - self.control, time.monotonic() - self.wall))
 
 
+DELIVERY_LIMIT = 0.5
+"""s to wait for drives to confirm the last command; they brake by themselves soon after."""
+
+
 class RemoteDrive:
     """The drive node, as the control loop sees it. Set ``cycle`` before each tick.
 
@@ -67,6 +72,10 @@ class RemoteDrive:
         """Send the last command again, if there was one."""
         if self._sent is not None:
             self._commands.publish(self._sent)
+
+    def deliver(self) -> bool:
+        """Wait until every drive has the last command: a process that ends at once takes what is on its way with it."""
+        return bool(self._commands.wait_for_all_acked(Duration(seconds=DELIVERY_LIMIT)))
 
 
 class RemotePolicy:

@@ -159,6 +159,8 @@ class SafetyMonitorNode(RobotNode):
         self._thread = None
         for _ in range(FINAL_COMMANDS):
             self._drive.write_command(JointCommand.damping(self._robot.damping_kd))
+        if not self._drive.deliver():
+            self.get_logger().warning("the last command, damping, was not confirmed by every node that listens")
         self._remember_stop()
 
     # In the executor's thread.

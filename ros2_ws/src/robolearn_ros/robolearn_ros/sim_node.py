@@ -19,7 +19,8 @@ from std_srvs.srv import Trigger
 
 from hardware.base import RobotDriver
 from hardware.faults import FaultInjector
-from hardware.mujoco_robot import Hoist, MujocoRobot
+from hardware.hoist import Hoist
+from hardware.mujoco_robot import MujocoRobot
 from robolearn.config import ConfigError
 from robolearn.deploy.robot import load_robot_file
 from robolearn.deploy.types import RobotState
@@ -34,7 +35,7 @@ from sim.scene import PhysicsConfig, build_scene
 PARAMETERS = (
     Parameter("lock_step", True, "wait for the command that answers a cycle before time goes on"),
     Parameter("real_time_factor", 1.0, "largest speed of simulated time; 0: as fast as it goes", 0.0, 100.0),
-    Parameter("hoisted", False, "hold the robot by a soft rope, feet off the ground", live=True),
+    Parameter("hoisted", False, "hold the robot by a soft rope, feet off the ground; false lowers it", live=True),
     Parameter("timestep", 0.002, "physics step, s", 0.0005, 0.005),
     Parameter("seed", 0, "of random faults", 0, 2**31 - 1),
     Parameter("fault", "", "JSON object: kind, and its parameters, is injected at once; empty: ends all", live=True),
@@ -49,8 +50,6 @@ AGAIN = 0.05
 WISH_LIMIT = 1.0
 """s of wall time to wait until the world's thread has done what was asked."""
 PUSH_TIME = 0.05
-ROPE = 0.15
-"""m above the standing height: the feet are off the ground."""
 
 
 class SimNode(RobotNode):
@@ -72,7 +71,7 @@ class SimNode(RobotNode):
         scene = build_scene(description, Plane(), physics)
         self._world = MujocoRobot(scene.model, self._robot.joints, description.base, self._robot.effort_limit)
         self._height = description.base_height
-        self._weight = float(scene.model.body_subtreemass[0]) * 9.81
+        self._rope = Hoist.lifting(self._height, float(scene.model.body_subtreemass[0]) * 9.81, len(description.feet))
         self._world.place(self._robot.default_pose, self._height)
         self._injector = FaultInjector(self._world, self._world, self.value("seed"))
         self._driver = RobotDriver(self._injector, self._robot, self._world)
@@ -149,9 +148,12 @@ class SimNode(RobotNode):
 
     def _report(self) -> None:
         self.report("lock step", OK if self._answering else WARN, "answered" if self._answering else "not answered")
-        self.report(
-            "world", OK, "running", {"time, s": f"{self._world.now():.3f}", "cycles published again": self._again}
-        )
+        facts = {
+            "time, s": f"{self._world.now():.3f}",
+            "cycles published again": self._again,
+            "hoisted": self._world.hoist is not None,
+        }
+        self.report("world", OK, "running", facts)
 
     def _await(self, cycle: float) -> Order | None:
         """Return the command that answers ``cycle``, if it comes before the cycle should be published again."""
@@ -171,8 +173,10 @@ class SimNode(RobotNode):
         return due
 
     def _hoist(self, up: bool) -> None:
-        height = self._height + ROPE
-        self._world.hoist = Hoist(height, 20.0 * self._weight, 4.0 * self._weight, 3.0 * self._weight) if up else None
+        if up:
+            self._world.hoist = self._rope
+        else:
+            self._world.lower()
 
     def _on_parameters(self, parameters: list[RosParameter]) -> SetParametersResult:
         """Check wishes here, fulfil them in the world's thread."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -301,3 +302,10 @@ def test_a_lasting_difference_of_the_robot_is_seen_in_the_measures(world):
     rows = compare_measures(check.reference(POLICY, [script], 0), theirs, theirs)
     assert not all(row.agrees for row in rows)
     assert agreement.Agreement(1, 16, rows, ()).table().count("NO") >= 2
+
+
+def test_a_robot_that_must_be_hoisted_is_refused_before_anything_runs(monkeypatch, tmp_path):
+    contract = SimpleNamespace(robot=SimpleNamespace(name="bruce"))
+    monkeypatch.setattr(check, "read_contract", lambda path: (contract, None))
+    with pytest.raises(ConfigError, match=r"'bruce' must be hoisted .* robolearn rehearse"):
+        check.check(SimpleNamespace(policy="walker.onnx"), 1, 1.0, 0, tmp_path)

@@ -1,0 +1,233 @@
+"""Constrained learning on a planar robot: ECO, its baselines and shaped rewards, budget by budget and seed by seed.
+
+Each run is one process on one thread and one line of the CSV file; runs that are there already are not repeated. First
+the unconstrained runs tell what a full budget is: their mean power over the seeds. `--report` only draws.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from eco_small_report import write_report
+
+from robolearn.methods.eco import ConstraintConfig, DualConfig, EcoConfig, EcoMethod
+from robolearn.rl import PPO, ActorCritic, NetworkConfig, OnPolicyRunner, PPOConfig, RunnerConfig, seed_everything
+from sim.planar import PlanarConfig, PlanarEnv
+
+STEPS = 128
+REWARD_SCALE = 0.1
+NETWORK = {"actor_hidden": (64, 64), "critic_hidden": (64, 64), "init_std": 0.6}
+PID = DualConfig("pid", kp=0.3, ki=0.02, kd=0.2, delay=5, smoothing=0.5)
+RELEASE = DualConfig("adam", lr=5e-3)  # the release's 1e-3 reaches 1.5 in as many iterations as there are here
+ALGORITHMS: Mapping[str, Mapping[str, Any]] = {
+    # label: entries of EcoConfig, then those of the constraint
+    "eco": {"eco": {"algorithm": "lagrangian", "cost_scale": "reward"}, "constraint": {"dual": PID, "aim": 0.975}},
+    "eco_normalized": {"eco": {"cost_scale": "reward"}, "constraint": {"dual": DualConfig("normalized", lr=0.03)}},
+    "eco_adam": {"eco": {"cost_scale": "reward"}, "constraint": {"dual": RELEASE}},
+    "eco_release": {"eco": {"cost_scale": "own"}, "constraint": {"dual": RELEASE, "kind": "episode_sum"}, "mc": True},
+    "eco_own_scale": {"eco": {"cost_scale": "own"}, "constraint": {"dual": PID, "aim": 0.975}},
+    "eco_mc": {
+        "eco": {"algorithm": "lagrangian", "cost_scale": "reward"},
+        "constraint": {"dual": PID, "aim": 0.975},
+        "mc": True,
+    },
+    "eco_episode": {
+        "eco": {"algorithm": "lagrangian", "cost_scale": "reward"},
+        "constraint": {"dual": PID, "aim": 0.975, "kind": "episode_sum"},
+    },
+    "p3o": {"eco": {"algorithm": "p3o"}, "constraint": {"weight": 20.0}},
+    "n_p3o": {"eco": {"algorithm": "n_p3o"}, "constraint": {"weight": 5.0}},
+    "ipo": {"eco": {"algorithm": "ipo"}, "constraint": {"weight": 0.01}},
+    "ipo_release": {"eco": {"algorithm": "ipo_release"}, "constraint": {"weight": 10.0}},
+    "crpo": {"eco": {"algorithm": "crpo"}, "constraint": {}},
+    "cat": {"eco": {"algorithm": "cat"}, "constraint": {}},
+}
+COLUMNS = (
+    "label", "share", "weight", "seed", "budget", "cost", "cost_mean_action", "return", "return_mean_action", "length",
+    "cost_train", "return_train", "violation_area", "steps", "seconds",
+)  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what is missing, then write the report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--robot", default="hopper", choices=("hopper", "walker2d"))
+    parser.add_argument("--cost", default="mechanical_power", choices=("mechanical_power", "speed_excess"))
+    parser.add_argument("--budget", type=float, help="sum over a full episode, instead of shares of the full power")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
+    parser.add_argument("--shares", type=float, nargs="+", default=[1.0, 0.7, 0.4], help="budgets, of the full power")
+    parser.add_argument("--weights", type=float, nargs="*", default=[0.003, 0.01, 0.02, 0.03], help="of shaped rewards")
+    parser.add_argument("--labels", nargs="*", default=["eco", "p3o", "ipo", "crpo"], choices=ALGORITHMS, metavar="L")
+    parser.add_argument("--iterations", type=int, default=244)
+    parser.add_argument("--num-envs", type=int, default=32)
+    parser.add_argument("--processes", type=int, default=max(1, (os.cpu_count() or 2) - 1))
+    parser.add_argument("--out", type=Path, default=Path("runs/eco_small"))
+    parser.add_argument("--report", action="store_true", help="run nothing, draw what is there")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    args = parser.parse_args(arguments)
+    if args.one:
+        return run_one(json.loads(args.one))
+    args.out.mkdir(parents=True, exist_ok=True)
+    table = args.out / "runs.csv"
+    common = {
+        "robot": args.robot, "cost_name": args.cost, "iterations": args.iterations, "num_envs": args.num_envs,
+        "out": str(args.out),
+    }  # fmt: skip
+    if not args.report:
+        free = [{"label": "shaped", "share": 0.0, "weight": 0.0, "budget": 1.0, "seed": seed} for seed in args.seeds]
+        if args.budget is None:
+            work(free, common, table, args.processes)
+            full = full_power(table)
+        else:
+            full, args.shares, args.weights = args.budget / 1000, [1.0], []  # of a step, in an episode of 1000
+        shaped = [entry | {"weight": weight} for weight in args.weights for entry in free]
+        bounded = [
+            {"label": label, "share": share, "weight": 0.0, "budget": share * full, "seed": seed}
+            for label in args.labels
+            for seed in args.seeds
+            for share in args.shares
+        ]
+        work([*bounded, *shaped], common, table, args.processes)
+    unit = "W" if args.cost == "mechanical_power" else "share of steps"
+    command = "robolearn bench eco_small " + " ".join(arguments or sys.argv[1:])
+    print(write_report(table, args.out, args.robot, args.cost, unit, command))
+    return 0
+
+
+def work(tasks: Sequence[dict[str, Any]], common: Mapping[str, Any], table: Path, processes: int) -> None:
+    """Run the tasks that the table does not hold yet, so many at a time."""
+    known = {key(row) for row in read(table)}
+    waiting = [task for task in tasks if key(task) not in known]
+    running: list[tuple[subprocess.Popen[bytes], dict[str, Any]]] = []
+    total = len(waiting)
+    while waiting or running:
+        while waiting and len(running) < processes:
+            task = waiting.pop(0)
+            command = [sys.executable, __file__, "--one", json.dumps({**common, **task})]
+            running.append((subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}), task))
+        time.sleep(0.2)
+        for entry in [entry for entry in running if entry[0].poll() is not None]:
+            running.remove(entry)
+            done = total - len(waiting) - len(running)
+            state = "" if entry[0].returncode == 0 else f" FAILED ({entry[0].returncode})"
+            task = entry[1]
+            print(f"{done}/{total} {task['label']} {task['share']:g} seed {task['seed']}{state}", flush=True)
+
+
+def key(row: Mapping[str, Any]) -> tuple[str, float, float, int]:
+    """What makes a run the same run."""
+    return str(row["label"]), float(row["share"]), float(row["weight"]), int(row["seed"])
+
+
+def read(table: Path) -> list[dict[str, str]]:
+    """Rows that are there."""
+    if not table.is_file():
+        return []
+    with table.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def full_power(table: Path) -> float:
+    """Mean cost of the unconstrained runs."""
+    powers = [float(row["cost"]) for row in read(table) if row["label"] == "shaped" and float(row["weight"]) == 0.0]
+    if not powers:
+        raise SystemExit(f"{table}: no unconstrained run is there yet; run without --report first")
+    return sum(powers) / len(powers)
+
+
+def build(task: Mapping[str, Any]) -> tuple[PlanarEnv, OnPolicyRunner]:
+    """Return environment and training loop of one run."""
+    seed, label = int(task["seed"]), str(task["label"])
+    torch.set_num_threads(1)
+    seed_everything(seed)
+    env = PlanarEnv(
+        PlanarConfig(task["robot"], task["num_envs"], 1, costs=(task["cost_name"],), reward_scale=REWARD_SCALE),
+        seed,
+        True,
+    )
+    if label == "shaped":
+        entry = ConstraintConfig(task["cost_name"], 1e6, "W", "rate", weight=float(task["weight"]) / env.step_dt)
+        config, mc = EcoConfig({"power": entry}, algorithm="shaped"), True
+    else:
+        given = ALGORITHMS[label]
+        entry = ConstraintConfig(task["cost_name"], task["budget"], "W", **{"kind": "rate", **given["constraint"]})
+        config, mc = EcoConfig({"power": entry}, **given["eco"]), bool(given.get("mc"))
+    method = EcoMethod(config, env, seed=seed)
+    policy = ActorCritic(env.obs_dims, env.num_actions, 1, NetworkConfig(**NETWORK, cost_critic=not mc))
+    settings = PPOConfig(
+        epochs=8, minibatches=8, value_clip=None, entropy_coef=0.0, gamma=0.995, learning_rate=3e-4, schedule="fixed",
+        cost_gamma=0.99, cost_lam=0.9 if mc else 0.95,
+    )  # fmt: skip
+    ppo = PPO(policy, settings, env.symmetries, seed=seed, objective=method.objective)
+    runner = RunnerConfig(steps_per_env=STEPS, iterations=task["iterations"])
+    return env, OnPolicyRunner(env, policy, ppo, runner, method=method)
+
+
+def run_one(task: Mapping[str, Any]) -> int:
+    """Train and measure one run, keep its curves and its line."""
+    began = time.perf_counter()
+    env, runner = build(task)
+    curves: list[dict[str, float]] = []
+    runner.learn(on_iteration=curves.append)
+    seconds = time.perf_counter() - began
+    out = Path(task["out"])
+    tail = curves[-len(curves) // 10 :]
+    over = [max(0.0, row[f"cost/{task['cost_name']}"] / task["budget"] - 1.0) for row in curves]
+    name = "_".join(map(str, key(task)))
+    names = ("train/total_steps", "train/mean_reward", f"cost/{task['cost_name']}", "eco/power/multiplier")
+    (out / "curves").mkdir(exist_ok=True)
+    with (out / "curves" / f"{name}.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(names)
+        writer.writerows([[f"{row.get(column, float('nan')):.6g}" for column in names] for row in curves])
+    row = {column: task.get(column, "") for column in COLUMNS}
+    row["cost"], row["return"], row["length"] = measure(task, runner.policy, sample=True)
+    row["cost_mean_action"], row["return_mean_action"], _ = measure(task, runner.policy, sample=False)
+    row["cost_train"] = sum(line["cost/mechanical_power"] for line in tail) / len(tail)
+    row["return_train"] = sum(line.get("train/mean_reward", float("nan")) for line in tail) / len(tail)
+    row["violation_area"] = sum(over) / len(over) if task["share"] else 0.0
+    row["steps"], row["seconds"] = runner.total_steps, round(seconds, 1)
+    table = out / "runs.csv"
+    fresh = not table.exists()
+    with table.open("a", newline="") as file:
+        writer_ = csv.DictWriter(file, COLUMNS)
+        if fresh:
+            writer_.writeheader()
+        writer_.writerow({name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()})
+    env.close()
+    return 0
+
+
+@torch.no_grad()
+def measure(
+    task: Mapping[str, Any], policy: ActorCritic, sample: bool, episodes: int = 32
+) -> tuple[float, float, float]:
+    """Return mean cost of a step, return and length of one fresh whole episode in each of so many environments."""
+    env = PlanarEnv(PlanarConfig(task["robot"], episodes, 1, costs=(task["cost_name"],)), seed=10_000 + task["seed"])
+    generator = torch.Generator().manual_seed(10_000 + int(task["seed"]))
+    obs, memory = env.reset(), policy.initial_memory(episodes)
+    alive = torch.ones(episodes, dtype=torch.bool)
+    energy = total = steps = torch.zeros(episodes)
+    while bool(alive.any()):
+        decision = policy.act(obs, memory, generator)
+        result = env.step(decision.actions if sample else decision.mean)
+        energy = energy + alive * result.costs[:, 0]
+        total, steps = total + alive * result.reward, steps + alive
+        alive = alive & ~(result.terminated | result.truncated | ~result.valid)
+        obs = result.obs
+    env.close()
+    return float(energy.sum() / steps.sum()), float(total.mean()), float(steps.mean())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

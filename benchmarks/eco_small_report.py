@@ -1,0 +1,219 @@
+"""What the runs of ``eco_small`` show: a table, the trade between power and return, multipliers and violations."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import machine
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from robolearn.evaluate.statistics import bootstrap_mean
+from robolearn.logging.curves import COLORS, MUTED, STYLE
+
+PUBLISHED = Path(__file__).parent / "data" / "omnisafe_on_policy.csv"
+MORE_COLORS = (*COLORS, "#b8860b", "#17becf", "#e377c2", "#5d5d5d", "#9acd32", "#ff7f0e", "#4b0082", "#8c564b")
+Row = Mapping[str, Any]
+
+
+def read_runs(table: Path) -> list[dict[str, Any]]:
+    """Return the runs, numbers as numbers."""
+    with table.open(newline="") as file:
+        rows: list[dict[str, Any]] = list(csv.DictReader(file))
+    return [{name: value if name == "label" else float(value or "nan") for name, value in row.items()} for row in rows]
+
+
+def summarise(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return one line per algorithm and budget (or price): means over seeds with 95 % intervals, and deviations."""
+    lines = []
+    groups = sorted({(row["label"], row["share"], row["weight"]) for row in rows})
+    for label, share, weight in groups:
+        found = [row for row in rows if (row["label"], row["share"], row["weight"]) == (label, share, weight)]
+        cost, gain = (np.array([row[name] for row in found]) for name in ("cost", "return"))
+        bounded = share > 0
+        level = cost / found[0]["budget"] if bounded else cost
+        mean, total = bootstrap_mean(level), bootstrap_mean(gain)
+        lines.append(
+            {
+                "label": label, "share": share, "weight": weight, "seeds": len(found), "budget": found[0]["budget"],
+                "cost": float(cost.mean()), "level": mean, "cost_std": _relative(cost), "return": total,
+                "return_std": _relative(gain), "length": float(np.mean([row["length"] for row in found])),
+                "violation": float(np.mean([row["violation_area"] for row in found])),
+                "steps": found[0]["steps"], "seconds": float(np.mean([row["seconds"] for row in found])),
+            }
+        )  # fmt: skip
+    return lines
+
+
+def _relative(values: np.ndarray) -> float:
+    return float(values.std(ddof=1) / abs(values.mean())) if len(values) > 1 else float("nan")
+
+
+def dominated(lines: Sequence[Row], label: str) -> list[str]:
+    """Return in words each shaped price that is at least as good as a run of ``label`` in cost and in return."""
+    return [
+        f"price {other['weight']:g} dominates {label} at budget {line['share']:g}"
+        for line in lines
+        for other in lines
+        if line["label"] == label and other["label"] == "shaped" and other["weight"] > 0
+        if other["cost"] <= line["cost"] and other["return"].value >= line["return"].value
+    ]
+
+
+def write_report(table: Path, out: Path, task: str, cost: str, unit: str, command: str) -> Path:
+    """Write ``report.html`` and ``summary.csv`` beside the runs; return the page's path."""
+    rows = read_runs(table)
+    lines = summarise(rows)
+    labels = [label for label in dict.fromkeys(row["label"] for row in rows) if label != "shaped"]
+    colors = dict(zip(labels, MORE_COLORS, strict=False))
+    with (out / "summary.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(_HEADER)
+        writer.writerows(_cells(line) for line in lines)
+    verdicts = [text for label in labels for text in dominated(lines, label)]
+    parts = [
+        f"<h1>Constrained learning on {html.escape(task)}</h1>",
+        f"<p>Command: <code>{html.escape(command)}</code><br>Machine: {html.escape(_where())}. Cost: {cost}, {unit}. "
+        "Every figure is of fresh whole episodes with sampled actions, which is what is bounded; intervals are "
+        "95 % bootstrap over seeds.</p>",
+        _table(lines),
+        "<h2>Cost against return</h2>", _pareto(rows, lines, colors, unit),
+        f"<p>Shaped prices that dominate a constrained run: {'; '.join(verdicts) or 'none'}.</p>",
+        "<h2>While learning</h2>", _curves(out, rows, colors, unit),
+    ]  # fmt: skip
+    if cost == "speed_excess":
+        parts += ["<h2>Beside published figures</h2>", _published(task, lines)]
+    page = out / "report.html"
+    page.write_text(f"<!doctype html><meta charset='utf-8'><style>{_CSS}</style>{''.join(parts)}", encoding="utf-8")
+    return page
+
+
+def _where() -> str:
+    found = machine()
+    return ", ".join(f"{name} {value}" for name, value in found.items() if name in ("cpu", "cores", "memory", "torch"))
+
+
+_HEADER = (
+    "algorithm", "budget, share", "price", "seeds", "cost", "share of budget [95 %]", "deviation of cost over seeds",
+    "return [95 %]", "deviation of return", "episode, steps", "violation area", "steps", "s",
+)  # fmt: skip
+
+
+def _cells(line: Row) -> list[str]:
+    bounded = line["share"] > 0
+    level, gain = line["level"], line["return"]
+    return [
+        line["label"], f"{line['share']:g}" if bounded else "", "" if bounded else f"{line['weight']:g}",
+        f"{line['seeds']}", f"{line['cost']:.4g}",
+        f"{level.value:.3f} [{level.low:.3f}, {level.high:.3f}]" if bounded else "", f"{line['cost_std']:.1%}",
+        f"{gain.value:.0f} [{gain.low:.0f}, {gain.high:.0f}]", f"{line['return_std']:.1%}",
+        f"{line['length']:.0f}", f"{line['violation']:.3f}", f"{line['steps']:.3g}", f"{line['seconds']:.0f}",
+    ]  # fmt: skip
+
+
+def _table(lines: Sequence[Row]) -> str:
+    head = "".join(f"<th>{name}</th>" for name in _HEADER)
+    body = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in _cells(line))}</tr>" for line in lines)
+    return f"<table><tr>{head}</tr>{body}</table>"
+
+
+def _pareto(rows: Sequence[Row], lines: Sequence[Row], colors: Mapping[str, str], unit: str) -> str:
+    with plt.rc_context(STYLE):  # type: ignore[arg-type]
+        figure, ax = plt.subplots(figsize=(8.5, 5.0), layout="constrained")
+        shaped = sorted((line for line in lines if line["label"] == "shaped"), key=lambda line: line["cost"])
+        ax.plot([x["cost"] for x in shaped], [x["return"].value for x in shaped], "o-", color=MUTED, label="shaped PPO")
+        for row in rows:
+            color = colors.get(row["label"], MUTED)
+            ax.plot(row["cost"], row["return"], ".", color=color, alpha=0.4)
+        for label, color in colors.items():
+            found = [line for line in lines if line["label"] == label]
+            ax.plot([x["cost"] for x in found], [x["return"].value for x in found], "D", color=color, label=label, ms=7)
+        for budget in sorted({line["budget"] for line in lines if line["share"] > 0}):
+            ax.axvline(budget, color=MUTED, ls=":", lw=1)
+        ax.set_xlabel(f"cost, {unit} (dotted: budgets)")
+        ax.set_ylabel("return of an episode")
+        ax.legend(fontsize=8)
+        return _svg(figure)
+
+
+def _curves(out: Path, rows: Sequence[Row], colors: Mapping[str, str], unit: str) -> str:
+    shares = sorted({row["share"] for row in rows if row["share"] > 0}, reverse=True)
+    with plt.rc_context(STYLE):  # type: ignore[arg-type]
+        figure, axes = plt.subplots(
+            3, len(shares), figsize=(4.0 * len(shares), 8.0), squeeze=False, layout="constrained"
+        )
+        for column, share in enumerate(shares):
+            for label, color in colors.items():
+                found = [row for row in rows if row["label"] == label and row["share"] == share]
+                runs = [_curve(out, row) for row in found]
+                runs = [run for run in runs if run is not None]
+                if not runs:
+                    continue
+                length = min(len(run) for run in runs)
+                mean = np.nanmean([run[:length] for run in runs], axis=0)
+                x = mean[:, 0] / 1e6
+                for axis, values in zip(axes[:, column], (mean[:, 2], mean[:, 1], mean[:, 3]), strict=True):
+                    axis.plot(x, values, color=color, lw=1.2, label=label)
+            budget = next(row["budget"] for row in rows if row["share"] == share)
+            axes[0, column].axhline(budget, color=MUTED, ls=":")
+            axes[0, column].set_title(f"budget {share:g}")
+            axes[2, column].set_xlabel("million steps")
+        for axis, name in zip(axes[:, 0], (f"cost, {unit}", "return", "multiplier"), strict=True):
+            axis.set_ylabel(name)
+        axes[0, -1].legend(fontsize=7)
+        return _svg(figure)
+
+
+def _curve(out: Path, row: Row) -> np.ndarray | None:
+    name = f"{row['label']}_{row['share']}_{row['weight']}_{int(row['seed'])}"
+    path = out / "curves" / f"{name}.csv"
+    if not path.is_file():
+        return None
+    data = np.genfromtxt(path, delimiter=",", skip_header=1)
+    window = max(1, len(data) // 60)
+    count = len(data) // window
+    mean: np.ndarray = np.nanmean(data[: count * window].reshape(count, window, -1), axis=1)
+    return mean
+
+
+def _published(task: str, lines: Sequence[Row]) -> str:
+    name = {"hopper": "SafetyHopperVelocity-v1", "walker2d": "SafetyWalker2dVelocity-v1"}[task]
+    with PUBLISHED.open(newline="") as file:
+        rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
+    theirs = [row for row in rows if row["task"] == name and row["cost_limit"]]
+    head = "<tr><th>algorithm</th><th>steps</th><th>share of the limit</th><th>deviation</th><th>return</th></tr>"
+    body = "".join(
+        f"<tr><td>{line['label']} (ours)</td><td>{line['steps']:.2g}</td><td>{line['level'].value:.2f}</td>"
+        f"<td>{line['cost_std']:.0%}</td><td>{line['return'].value:.0f}</td></tr>"
+        for line in lines
+        if line["share"] > 0
+    )
+    body += "".join(
+        f"<tr><td>{row['algorithm']}</td><td>{float(row['steps']):.2g}</td>"
+        f"<td>{float(row['cost_mean']) / float(row['cost_limit']):.2f}</td>"
+        f"<td>{float(row['cost_std']) / float(row['cost_mean']):.0%}</td><td>{float(row['reward_mean']):.0f}</td></tr>"
+        for row in theirs
+    )
+    return f"<table>{head}{body}</table><p>Published: OmniSafe, see benchmarks/data/README.md.</p>"
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    plt.close(figure)
+    text = buffer.getvalue()
+    return re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+
+
+_CSS = (
+    "body{font:14px system-ui,sans-serif;max-width:1100px;margin:24px auto;padding:0 16px;color:#1f2933}"
+    "table{border-collapse:collapse;font-size:12px}td,th{border-bottom:1px solid #e4e7eb;padding:3px 8px;"
+    "text-align:right}td:first-child,th:first-child{text-align:left}svg{max-width:100%;height:auto}"
+)

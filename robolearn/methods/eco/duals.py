@@ -1,0 +1,134 @@
+"""Controllers of Lagrange multipliers: from the relative violation of a constraint to its multiplier.
+
+Each holds M multipliers, one per knot of a budget-conditioned policy, else M = 1. They live on the host: an update
+happens once per iteration and has a handful of numbers.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from robolearn.methods.eco.config import DualConfig
+
+
+class Dual(ABC):
+    """M multipliers and what they remember.
+
+    Attributes:
+        value: (M,) float64, the multipliers; 0 where the constraint is slack.
+    """
+
+    def __init__(self, config: DualConfig, count: int = 1) -> None:
+        """Start ``count`` multipliers at the configured value."""
+        self.config = config
+        self.value = torch.full((count,), config.initial, dtype=torch.float64)
+
+    @abstractmethod
+    def update(self, ratio: Tensor) -> Tensor:
+        """Return the multipliers (M,) after seeing J / b (M,); a knot without a finite estimate stays as it is."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next update depends on."""
+        return {name: item.clone() for name, item in vars(self).items() if isinstance(item, Tensor)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state_dict()``.
+
+        Raises:
+            ValueError: it belongs to another kind of controller, or another number of multipliers.
+        """
+        own = self.state_dict()
+        if set(own) != set(state) or any(own[name].shape != state[name].shape for name in own):
+            raise ValueError(f"dual: the state holds {sorted(state)}, this {type(self).__name__} needs {sorted(own)}")
+        for name in own:
+            setattr(self, name, state[name].clone())
+
+    def _limited(self, value: Tensor) -> Tensor:
+        return value.clamp(0.0, self.config.maximum)
+
+
+class AdamDual(Dual):
+    """Adam (Kingma and Ba 2015) on ``-lambda (J / b - 1)``, clipped at 0: what the release of ECO does.
+
+    A step is about ``lr`` long whatever the violation. The clip leaves the moments as they are, as in the release.
+    """
+
+    def __init__(self, config: DualConfig, count: int = 1) -> None:
+        super().__init__(config, count)
+        self.first = torch.zeros(count, dtype=torch.float64)
+        self.second = torch.zeros(count, dtype=torch.float64)
+        self.steps = torch.zeros(count, dtype=torch.float64)
+
+    def update(self, ratio: Tensor) -> Tensor:
+        """See ``Dual.update``."""
+        known = torch.isfinite(ratio)
+        gradient = torch.where(known, 1.0 - ratio.double(), 0.0)
+        self.steps = self.steps + known
+        self.first = torch.where(known, 0.9 * self.first + 0.1 * gradient, self.first)
+        self.second = torch.where(known, 0.999 * self.second + 0.001 * gradient.square(), self.second)
+        steps = self.steps.clamp(min=1.0)
+        mean, spread = self.first / (1.0 - 0.9**steps), self.second / (1.0 - 0.999**steps)
+        moved = self.value - self.config.lr * mean / (spread.sqrt() + 1e-8)
+        self.value = torch.where(known, self._limited(moved), self.value)
+        return self.value
+
+
+class NormalizedDual(Dual):
+    """Gradient ascent in units of the budget: ``lambda <- lambda + lr (J / b - 1)``, clipped at 0."""
+
+    def update(self, ratio: Tensor) -> Tensor:
+        """See ``Dual.update``."""
+        moved = self._limited(self.value + self.config.lr * (ratio.double() - 1.0))
+        self.value = torch.where(torch.isfinite(ratio), moved, self.value)
+        return self.value
+
+
+class PIDDual(Dual):
+    """Proportional, integral and derivative action on e = J / b - 1 (Stooke et al. 2020, algorithm 2).
+
+        I <- I + ki e        P <- a P + (1 - a) e        D <- a D + (1 - a) J / b
+        lambda = clip(kp P + I + kd max(0, D - D[delay updates ago]), 0, maximum)
+
+    Anti-windup: the integral stays between 0 and ``maximum``, and does not grow while the multiplier is at its maximum.
+    """
+
+    def __init__(self, config: DualConfig, count: int = 1) -> None:
+        super().__init__(config, count)
+        self.integral = self.value.clone()
+        self.error = torch.zeros(count, dtype=torch.float64)
+        self.past = torch.full((config.delay + 1, count), torch.nan, dtype=torch.float64)  # newest first; of D
+
+    def update(self, ratio: Tensor) -> Tensor:
+        """See ``Dual.update``."""
+        c, known = self.config, torch.isfinite(ratio)
+        ratio = torch.where(known, ratio.double(), 1.0)
+        error = ratio - 1.0
+        first = self.past[0].isnan()  # averages begin with the first value, not with 0
+        smooth = c.smoothing
+        proportional = torch.where(first, error, smooth * self.error + (1.0 - smooth) * error)
+        level = torch.where(first, ratio, smooth * self.past[0].nan_to_num() + (1.0 - smooth) * ratio)
+        past = torch.cat((level.unsqueeze(0), self.past[:-1]))
+        before = past[-1]
+        slope = torch.where(before.isnan(), 0.0, level - before).clamp(min=0.0)
+        outer = c.kp * proportional + c.kd * slope
+        full = (self.integral + outer >= c.maximum) & (error > 0)
+        integral = torch.where(full, self.integral, (self.integral + c.ki * error).clamp(0.0, c.maximum))
+        value = self._limited(outer + integral)
+        self.integral = torch.where(known, integral, self.integral)
+        self.error = torch.where(known, proportional, self.error)
+        self.past = torch.where(known, past, self.past)
+        self.value = torch.where(known, value, self.value)
+        return self.value
+
+
+_KINDS: Mapping[str, type[Dual]] = {"adam": AdamDual, "normalized": NormalizedDual, "pid": PIDDual}
+
+
+def make_dual(config: DualConfig, count: int = 1) -> Dual:
+    """Return ``count`` multipliers with the configured controller."""
+    return _KINDS[config.kind](config, count)

@@ -1,0 +1,243 @@
+"""The whole loop on problems with a known solution, and its state."""
+
+import itertools
+
+import pytest
+import torch
+from bandit import Bandit
+
+from robolearn.config import ConfigError
+from robolearn.methods.eco import ConditioningConfig, ConstraintConfig, DualConfig, EcoConfig, EcoMethod
+from robolearn.rl import PPO, ActorCritic, NetworkConfig, OnPolicyRunner, PPOConfig, RunnerConfig, seed_everything
+
+SIGMA = 0.3
+BUDGET = 1 + SIGMA**2
+"""Of a^2 with a ~ N(mu, SIGMA): met by mu = 1, where -(a - 2)^2 and a^2 both have the slope 2: lambda* = 1."""
+NETWORK = NetworkConfig(
+    actor_hidden=(16,), critic_hidden=(16,), init_std=SIGMA, min_std=SIGMA, max_std=SIGMA, normalize=False
+)
+DUALS = {
+    "adam": DualConfig("adam", lr=0.02),
+    "normalized": DualConfig("normalized", lr=0.05),
+    "pid": DualConfig("pid"),
+}
+
+
+def energy(**entries):
+    return ConstraintConfig("square", BUDGET, **{"kind": "rate", "window": 1, **entries})
+
+
+def build(constraints, env=None, seed=1, network=NETWORK, steps=4, **entries):
+    env = env or Bandit(num_envs=128)
+    seed_everything(seed)
+    method = EcoMethod(EcoConfig(constraints, **entries), env)
+    policy = ActorCritic(env.obs_dims, env.num_actions, len(method.cost_names), network)
+    symmetry = "loss" if "mirror" in method.names else "none"
+    config = PPOConfig(
+        learning_rate=3e-3,
+        schedule="fixed",
+        entropy_coef=0.0,
+        epochs=2,
+        minibatches=2,
+        symmetry=symmetry,
+        mirror_coef=0.0,
+    )
+    ppo = PPO(policy, config, env.symmetries, seed=seed, objective=method.objective)
+    return OnPolicyRunner(env, policy, ppo, RunnerConfig(steps_per_env=steps), method=method)
+
+
+def learn(runner, iterations):
+    rows = []
+    runner.learn(iterations, rows.append)
+    return rows
+
+
+def last_mean(rows, name, count=50):
+    return sum(row[name] for row in itertools.islice(reversed(rows), count)) / count
+
+
+@pytest.mark.parametrize("kind", DUALS)
+def test_each_dual_finds_budget_and_multiplier(kind):
+    """Within 5 % of the budget and 0.1 of lambda* = 1; the constraint that is slack costs nothing, exactly."""
+    constraints = {
+        "energy": energy(dual=DUALS[kind]),
+        "far": ConstraintConfig("far", 1e4, kind="rate", dual=DUALS[kind]),
+    }
+    rows = learn(build(constraints, cost_scale="reward"), 260)
+    assert last_mean(rows, "eco/energy/share") == pytest.approx(1.0, abs=0.05)
+    assert last_mean(rows, "eco/energy/multiplier") / BUDGET == pytest.approx(1.0, abs=0.1)
+    assert all(row["eco/far/multiplier"] == 0.0 for row in rows)
+
+
+def test_an_episode_sum_finds_the_same():
+    rows = learn(build({"energy": energy(kind="episode_sum")}, cost_scale="reward"), 200)
+    assert last_mean(rows, "eco/energy/share") == pytest.approx(1.0, abs=0.05)
+
+
+def test_without_a_cost_critic():
+    network = NetworkConfig(**{**vars(NETWORK), "cost_critic": False})
+    runner = build({"energy": energy()}, network=network, cost_scale="reward")
+    assert runner.policy.cost_critic is None
+    assert last_mean(learn(runner, 200), "eco/energy/share") == pytest.approx(1.0, abs=0.05)
+
+
+def test_a_budget_above_the_unconstrained_cost_changes_nothing():
+    """The same bits as PPO: rows of a run with a slack constraint and of one that only watches a cost."""
+    slack = build({"energy": ConstraintConfig("square", 1e6, kind="rate")})
+    rows = learn(slack, 10)
+    env = Bandit(num_envs=128)
+    seed_everything(1)
+    method = EcoMethod(
+        EcoConfig({"energy": ConstraintConfig("square", 1e6, kind="rate", weight=0.0)}, algorithm="shaped"), env
+    )
+    policy = ActorCritic(env.obs_dims, 1, 1, NETWORK)
+    ppo = PPO(policy, slack.ppo.config, env.symmetries, seed=1, objective=method.objective)
+    plain = OnPolicyRunner(env, policy, ppo, slack.config, method=method)
+    for a, b in zip(rows, learn(plain, 10), strict=True):
+        assert a["train/mean_reward"] == b["train/mean_reward"]
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "entries", "low", "high"),
+    [
+        ("p3o", {"weight": 20.0}, 0.9, 1.1),
+        ("n_p3o", {"weight": 5.0}, 0.9, 1.1),
+        ("crpo", {}, 0.85, 1.15),
+        ("shaped", {"weight": 1.0}, 0.9, 1.1),  # the price is known here: lambda*
+    ],
+)
+def test_baselines_hold_the_budget(algorithm, entries, low, high):
+    rows = learn(build({"energy": energy(**entries)}, algorithm=algorithm), 200)
+    assert low < last_mean(rows, "eco/energy/share") < high
+
+
+def test_soft_terminations_shorten_the_future_and_take_reward():
+    """Hand-computed: budget 2, costs 1 and 5, running maximum 0.05 * 1.5, so the second step ends with 0.1."""
+    runner = build({"energy": ConstraintConfig("square", 2.0, kind="rate")}, algorithm="cat", termination=(0.1, 0.1))
+    storage = runner.storage
+    storage.rewards.fill_(0.0)
+    storage.rewards[..., 0] = 4.0
+    storage.rewards[..., 1] = 0.5
+    storage.rewards[1, :, 1] = 2.5
+    runner.method.on_rollout(storage)
+    assert storage.survival[0].unique().item() == 1.0
+    assert storage.survival[1].unique().item() == pytest.approx(0.9)
+    assert storage.rewards[1, 0, 0].item() == pytest.approx(3.6)
+
+
+def test_the_mirror_error_is_bounded():
+    """Two actions whose best values differ, and mirroring swaps them: a slack bound leaves them apart."""
+
+    class Unequal(Bandit):
+        def step(self, actions):
+            result = super().step(actions)
+            result.reward = -(actions - torch.tensor([1.0, 2.0])).square().sum(1)
+            return result
+
+    def gap(budget):
+        constraint = ConstraintConfig("mirror", budget, kind="batch_average", dual=DualConfig("pid", ki=0.2))
+        runner = build({"mirror": constraint}, env=Unequal(128, dim=2))
+        rows = learn(runner, 250)
+        return last_mean(rows, "eco/mirror/value"), last_mean(rows, "eco/mirror/multiplier")
+
+    free, price = gap(10.0)
+    assert free == pytest.approx(1.0, rel=0.15)  # (1 - 2)^2 for each action
+    assert price == 0.0
+    bound, price = gap(0.25)
+    assert bound == pytest.approx(0.25, rel=0.15)
+    assert price > 0.0
+
+
+class Shared(Bandit):
+    """Each episode has a share of the budget between 0.5 and 1, and sees it."""
+
+    def __init__(self, num_envs):
+        super().__init__(num_envs)
+        self.obs_dims = {"policy": 2, "critic": 2, "budget": 1}
+        self.generator = torch.Generator().manual_seed(0)
+
+    def _observe(self, count):
+        share = 0.5 + 0.5 * torch.rand(count, 1, generator=self.generator)
+        both = torch.cat((torch.ones(count, 1), share), 1)
+        return {"policy": both, "critic": both, "budget": share}
+
+
+def test_one_policy_for_many_budgets():
+    """With budget s * B the best mean is sqrt(s B - sigma^2); energy is dearer where the budget is small."""
+    constraints = {"energy": energy(dual=DualConfig("pid", smoothing=0.5))}
+    conditioning = ConditioningConfig("energy", [0.5, 0.75, 1.0])
+    network = NetworkConfig(**{**vars(NETWORK), "actor_hidden": (32,)})
+    runner = build(constraints, env=Shared(512), network=network, cost_scale="reward", conditioning=conditioning)
+    rows = learn(runner, 300)
+    for share in (0.5, 0.75, 1.0):
+        assert last_mean(rows, f"eco/energy/share_{share:g}") == pytest.approx(1.0, abs=0.08)
+        mean = runner.policy(torch.tensor([[1.0, share]]), torch.zeros(1, 0))[0].item()
+        assert mean == pytest.approx((share * BUDGET - SIGMA**2) ** 0.5, abs=0.08)
+    prices = [last_mean(rows, f"eco/energy/multiplier_{share:g}") / share for share in (0.5, 0.75, 1.0)]
+    assert prices == sorted(prices, reverse=True)
+
+
+def test_resume_is_exact(tmp_path):
+    constraints = {
+        "energy": energy(kind="episode_sum", dual=DualConfig("adam", lr=0.05)),
+        "far": ConstraintConfig("far", 80.0, kind="rate", smoothing=0.5),
+    }
+    through = build(constraints)
+    rows = learn(through, 8)
+    first = build(constraints)
+    learn(first, 4)
+    first.save(tmp_path / "checkpoint.pt")
+    second = build(constraints, seed=2)
+    second.load(tmp_path / "checkpoint.pt")
+    torch.testing.assert_close(second.method.state.multipliers, first.method.state.multipliers)
+    again = learn(second, 8)
+    for name in ("eco/energy/share", "eco/energy/multiplier", "eco/far/multiplier", "loss/surrogate"):
+        assert [row[name] for row in again] == [row[name] for row in rows[4:]]
+
+
+def test_watts_and_joules():
+    """60 J in an episode of 24 s are 2.5 W, whichever of the two is bounded."""
+    for kind, unit, budget in itertools.product(("episode_sum", "rate"), ("J", "W"), (60.0,)):
+        value = budget if unit == "J" else budget / 24.0
+        assert ConstraintConfig("power", value, unit, kind).rate(24.0) == pytest.approx(2.5)
+
+
+@pytest.mark.parametrize(
+    ("constraints", "entries", "message"),
+    [
+        ({"energy": ConstraintConfig("sqare", 1.0)}, {}, "square"),
+        (
+            {
+                "a": ConstraintConfig("mirror", 1.0, kind="batch_average"),
+                "b": ConstraintConfig("mirror", 2.0, kind="batch_average"),
+            },
+            {},
+            "both bound the mirror",
+        ),
+        (
+            {"a": ConstraintConfig("square", 1.0, window=3), "b": ConstraintConfig("far", 1.0, window=7)},
+            {},
+            "windows of episode sums must be equal",
+        ),
+        ({"energy": energy()}, {"conditioning": ConditioningConfig("energy")}, "no observation group 'budget'"),
+    ],
+)
+def test_what_does_not_fit_is_refused(constraints, entries, message):
+    with pytest.raises(ConfigError, match=message):
+        EcoMethod(EcoConfig(constraints, **entries), Bandit())
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: EcoConfig({}), "at least one"),
+        (lambda: ConstraintConfig("power", 0.0), "budget"),
+        (lambda: ConstraintConfig("mirror", 1.0), "batch_average"),
+        (lambda: EcoConfig({"e": energy()}, algorithm="p3o", conditioning=ConditioningConfig("e")), "lagrangian"),
+        (lambda: EcoConfig({"e": energy()}, conditioning=ConditioningConfig("f")), "none of"),
+        (lambda: ConditioningConfig("e", [1.0, 0.5]), "ascending"),
+    ],
+)
+def test_settings_are_checked(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
