@@ -36,6 +36,7 @@ class MujocoRobot:
         model: the compiled model.
         data: the world; read what you like, as ground truth.
         battery: state of charge that is reported, 0 to 1.
+        energy: J, mechanical energy ``sum |tau dq|`` of all drives since the beginning, summed at every physics step.
         hoist: holds the base while it is set.
 
     Raises:
@@ -60,7 +61,7 @@ class MujocoRobot:
         self._pushes: list[tuple[int, Array]] = []  # physics steps left, force in the world frame
         self._time = 0.0
         self._steps = self._read_steps = 0
-        self.battery = 1.0
+        self.battery, self.energy = 1.0, 0.0
         self.hoist: Hoist | None = None
         mujoco.mj_forward(self.model, self.data)
 
@@ -143,6 +144,7 @@ class MujocoRobot:
             acceleration=matrix.reshape(3, 3).T @ specific_force,
             temperature=np.full(len(self._motors), AMBIENT),
             battery=self.battery,
+            energy=self.energy,
         )
 
     def _step(self) -> None:
@@ -155,6 +157,7 @@ class MujocoRobot:
             self._effort,
             out=self._torque,
         )
+        self.energy += float(np.abs(self._torque * data.qvel[self._qvel]).sum()) * self.model.opt.timestep
         data.qfrc_applied[self._qvel] = self._torque
         data.xfrc_applied[self._base] = self._external_wrench()
         mujoco.mj_step(self.model, data)

@@ -9,5 +9,13 @@ from robolearn_ros.launching import launch_description
 
 def generate_launch_description() -> LaunchDescription:
     """Return what to start."""
-    fixed = {"sim": "false", "use_sim_time": "false", "link": "loopback", "policy": "", "record": "", "latch_file": ""}
+    fixed = {
+        "sim": "false",
+        "use_sim_time": "false",
+        "link": "loopback",
+        "policy": "",
+        "settings": "",
+        "record": "",
+        "latch_file": "",
+    }
     return launch_description("teleop_node", teleop="true", **fixed)

@@ -121,6 +121,27 @@ def parse_override(text: str) -> dict[str, Any]:
     return typing.cast(dict[str, Any], parsed)
 
 
+def parse_settings(texts: Iterable[str], where: str = "--set") -> dict[str, float]:
+    """Turn ``["budget=0.7"]`` into ``{"budget": 0.7}``.
+
+    Raises:
+        ConfigError: not a name and a finite number, or a name twice; ``where`` says what was given.
+    """
+    found: dict[str, float] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not name.strip() or not math.isfinite(number):
+            raise ConfigError(f"{where} {text}: expected NAME=VALUE with a number, such as budget=0.7")
+        if name.strip() in found:
+            raise ConfigError(f"{where} {text}: {name.strip()!r} is given twice")
+        found[name.strip()] = number
+    return found
+
+
 def parse(cls: type[T], data: Any, where: str = "") -> T:
     """Build the dataclass ``cls`` from a mapping, checking every key and type, recursively.
 

@@ -22,6 +22,7 @@ from sim.randomization import Randomizable
 from sim.robots.robot import Robot
 from sim.scene import build_scene
 from sim.sensing import Sensing
+from sim.settings import Settings
 from sim.state import RobotState
 from sim.tasks.config import TaskConfig
 from sim.tasks.evaluation import TermEvaluator
@@ -69,6 +70,7 @@ class TaskEnv:
     Attributes:
         state: the robots' state, what the terms read.
         commands: what is asked of the robots.
+        settings: what the operator sets, such as an energy budget.
         disturbances: pushes and forces; its ``external`` adds a force of the caller's.
         pipeline: raw signals to observations.
         engine, scene, robot, task, terrain: the parts it is made of.
@@ -97,9 +99,13 @@ class TaskEnv:
         self.state = RobotState(self.engine, self.scene, robot, self.terrain, width, self.step_dt, task.gait)
         self.actuators = Actuators(task.actuators, robot, self.num_envs, self.device, self.engine.dtype)
         self.commands = VelocityCommand(task.commands, self.state, self.generator)
+        self.settings = Settings(task.settings, self.num_envs, self.device, self.generator)
+        self.state.settings = self.settings.values
         self.disturbances = Disturbances(task.disturbances, self.engine, self.scene, self.state, self.generator)
         self.curriculum = TerrainCurriculum(self.terrain, self.num_envs, self.generator)
-        layout = Layout(robot, task.sensors.scan_shape, VelocityCommand.mirror, task.gait is not None)
+        layout = Layout(
+            robot, task.sensors.scan_shape, VelocityCommand.mirror, task.gait is not None, tuple(task.settings)
+        )
         self.pipeline = ObservationPipeline(task.observations.groups, layout).to(self.device)
         self.sensing = Sensing(task.sensors, self.pipeline, self.state, self.engine, self.generator)
         self.obs_dims = {name: group.width for name, group in self.pipeline.items()}
@@ -266,6 +272,7 @@ class TaskEnv:
         self.disturbances.reset(ids)
         self.commands.sample(ids)
         self.commands.follow_heading()
+        self.settings.sample(ids)
         self.sensing.reset(ids)
         self._start_xy[ids] = self.state.base_position[ids, :2]
         self._commanded[ids] = 0
@@ -295,6 +302,7 @@ class TaskEnv:
             "engine": self.engine.state_dict(),
             "state": self.state.state_dict(),
             "commands": self.commands.state_dict(),
+            "settings": self.settings.state_dict(),
             "disturbances": self.disturbances.state_dict(),
             "curriculum": self.curriculum.state_dict(),
             "sensing": self.sensing.state_dict(),
@@ -317,6 +325,7 @@ class TaskEnv:
         self.engine.load_state_dict(state["engine"])
         for part in ("state", "commands", "disturbances", "curriculum", "sensing"):
             getattr(self, part).load_state_dict(state[part])
+        self.settings.load_state_dict(state.get("settings", {}))  # states from before there were any have no entry
         for name in ("kp", "kd", "strength", "friction"):
             getattr(self.actuators, name).copy_(state[name])
         self._target = state["target"].to(self._target, copy=True)

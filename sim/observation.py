@@ -4,9 +4,10 @@ It is a torch module without any reference to the simulator. Training calls it, 
 policy's graph, the robot feeds it with its own sensors: nothing is written twice.
 
 Raw signals, (N, width): ``joint_position`` rad, ``joint_velocity`` rad/s, ``base_angular_velocity`` rad/s in the base
-frame, ``base_orientation`` quaternion (w, x, y, z), ``command``, ``previous_action``, ``gait_phase`` in cycles; in
-simulation only: ``base_linear_velocity`` m/s in the base frame, ``height_scan`` m relative to the base, ``foot_force``
-N, ``external_force`` N in the base frame, ``gait_stance`` 1 for feet that should stand.
+frame, ``base_orientation`` quaternion (w, x, y, z), ``command``, ``previous_action``, ``gait_phase`` in cycles; set by
+the operator: ``budget``, share of the unconstrained energy; in simulation only: ``base_linear_velocity`` m/s in the
+base frame, ``height_scan`` m relative to the base, ``foot_force`` N, ``external_force`` N in the base frame,
+``gait_stance`` 1 for feet that should stand.
 """
 
 from __future__ import annotations
@@ -37,12 +38,14 @@ class Layout:
         scan: rows and columns of the height scan (rear to front, right to left); (0, 0) without one.
         command_mirror: sign of each command entry under left-right mirroring; its length is the command's width.
         gait: whether the task has a gait, and so a clock.
+        settings: names of what the operator sets.
     """
 
     robot: Robot
     scan: tuple[int, int]
     command_mirror: tuple[float, ...]
     gait: bool = False
+    settings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class Term:
         width: number of values.
         mirror: permutation and signs of the values; None when the robot declares no mirror symmetry.
         offset: subtracted from the values before scaling; zero when None.
+        setting: the operator gives the signal; a task with this term has it among its settings.
     """
 
     signal: str
@@ -64,6 +68,7 @@ class Term:
     width: Callable[[Layout], int]
     mirror: Callable[[Layout], Mirror]
     offset: Callable[[Layout], tuple[float, ...]] | None = None
+    setting: bool = False
 
 
 def _joint_mirror(layout: Layout) -> Mirror:
@@ -101,6 +106,13 @@ def _clock(signals: Signals) -> Tensor:
 
 def _joints(layout: Layout) -> int:
     return len(layout.robot.joints)
+
+
+def _setting(name: str) -> Term:
+    """A setting of the operator: one number, which has no side."""
+    return Term(
+        name, "1", _signal(name), lambda layout: int(name in layout.settings), lambda _: ([0], [1.0]), setting=True
+    )
 
 
 TERMS: dict[str, Term] = {
@@ -148,6 +160,7 @@ TERMS: dict[str, Term] = {
     "height_scan": Term(
         "height_scan", "m", _signal("height_scan"), lambda layout: layout.scan[0] * layout.scan[1], _scan_mirror
     ),
+    "budget": _setting("budget"),
 }
 """Every observation term by name; a new one is one entry."""
 

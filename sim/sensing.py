@@ -82,6 +82,7 @@ class Sensing:
             "previous_action": s.action[rows],
             "base_linear_velocity": s.base_linear_velocity[rows],
             "foot_force": s.foot_force[rows],
+            **{name: value[rows] for name, value in s.settings.items()},
         }
         if "gait_phase" in self._uses:
             signals["gait_phase"] = s.gait_phase[rows].unsqueeze(1)

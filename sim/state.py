@@ -52,6 +52,7 @@ class RobotState:
         undesired_contact: (N, U) bool, for each part (body, or geom beside a foot) that should not touch the ground.
         action, previous_action, earlier_action: (N, J) the actions of this step and the two before.
         command: (N, C) what is asked of the robot.
+        settings: (N, 1) by name, what the operator has set; kept by ``sim.settings``.
         external_force: (N, 3) N on the base, in the world, random and given ones together.
         episode_step: (N,) int64 control steps since the episode began.
     """
@@ -98,6 +99,7 @@ class RobotState:
         self.undesired_contact = zeros(len(robot.undesired_contact_bodies), dtype=torch.bool)
         self.action, self.previous_action, self.earlier_action = zeros(joints), zeros(joints), zeros(joints)
         self.command, self.external_force = zeros(command_width), zeros(3)
+        self.settings: dict[str, Tensor] = {}
         self.episode_step = zeros(dtype=torch.int64)
         self.default_pose = torch.tensor(robot.default_pose, device=device)
         self.position_limit = torch.tensor(robot.position_limit, device=device)

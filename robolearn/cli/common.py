@@ -33,6 +33,13 @@ def add_threads_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_set_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--set``, for what the operator of a policy sets."""
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="setting of the policy; may be repeated"
+    )
+
+
 def place(config: ExperimentConfig, device: str | None, threads: int | None, processes: int = 1) -> ExperimentConfig:
     """Settle where an experiment runs, and set the number of threads of torch.
 

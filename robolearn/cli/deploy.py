@@ -2,6 +2,7 @@
 an operator asks for each step, with `robolearn request` from another terminal.
 
 robolearn deploy --sim --policy policies/a1_velocity_flat/policy.onnx
+robolearn deploy --sim --policy policy.onnx --set budget=0.7
 robolearn deploy --sim --policy policy.onnx sim_node.hoisted=true
 robolearn deploy --real --robot my_robot.yaml --link ros2_control --policy policy.onnx --record runs/first_test
 """
@@ -13,9 +14,10 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from robolearn.cli.common import add_set_argument
 from robolearn.cli.errors import EXIT_FAILURE, CommandError
 from robolearn.cli.ros import add_place_arguments
-from robolearn.config import ConfigError, merge, parse_override
+from robolearn.config import ConfigError, merge, parse_override, parse_settings
 
 if TYPE_CHECKING:
     from robolearn.deploy.bringup import BringUp, NodeSpec, Value
@@ -28,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     backend.add_argument("--real", action="store_true", help="the real robot; read docs/deployment.md first")
     parser.add_argument("--robot", default="a1", help="name of a robot, or a robot file (.yaml)")
     parser.add_argument("--policy", default="", metavar="FILE", help="policy file (.onnx); without it: stand only")
+    add_set_argument(parser)
     parser.add_argument(
         "--link", default="loopback", help="to the real robot: loopback, ros2_control, or MODULE:FUNCTION"
     )
@@ -82,6 +85,7 @@ def _wanted(args: argparse.Namespace) -> BringUp:
         latch_file=args.latch,
         parameter_files=tuple(args.params),
         parameters=parameters,
+        settings=parse_settings(args.set),
         domain=args.domain,
     )
 

@@ -14,9 +14,15 @@ import shlex
 import sys
 from pathlib import Path
 
-from robolearn.cli.common import add_run_argument, add_threads_argument, clear_faults, place
+from robolearn.cli.common import (
+    add_run_argument,
+    add_set_argument,
+    add_threads_argument,
+    clear_faults,
+    place,
+)
 from robolearn.cli.errors import EXIT_USAGE, CommandError
-from robolearn.config import ConfigError
+from robolearn.config import ConfigError, parse_settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, metavar="S", help="length of an episode (default: the task's)")
     parser.add_argument("--impulses", metavar="J,J,...", help="strengths of the pushes in N s; none leaves them out")
     parser.add_argument("--push-envs", type=int, default=256, metavar="N", help="robots that are pushed (default: 256)")
+    add_set_argument(parser)
     parser.add_argument("--quick", action="store_true", help="few robots, short episodes: a first impression")
     parser.add_argument("--json", metavar="FILE", help="also write the figures as JSON")
     parser.add_argument("--report", metavar="DIR", help="write the complete report: figures, pictures, video, policy")
@@ -66,7 +73,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     from robolearn.evaluate.report import evaluate, write_report
     from robolearn.run_folder import find_run
 
-    impulses = parse_impulses(args.impulses)
+    impulses, settings = parse_impulses(args.impulses), parse_settings(args.set)
     found = find_run(args.run)
     found = dataclasses.replace(found, config=place(found.config, args.device or "cpu", args.threads))
     print(f"{found.config.name}: {found.checkpoint}", flush=True)
@@ -78,6 +85,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         seconds=args.seconds or (8.0 if quick else None),
         impulses=impulses,
         push_envs=min(args.push_envs, 64) if quick else args.push_envs,
+        settings=settings,
         tell=lambda text: print(f"  {text} ...", file=sys.stderr, flush=True),
     )
     print(evaluation.text())
@@ -100,5 +108,6 @@ def _video(args: argparse.Namespace, found: object, folder: Path) -> str | None:
     folder.mkdir(parents=True, exist_ok=True)
     words = ["play", str(found.checkpoint), "--viewer", "video", "--out", str(folder / "walk.mp4")]
     words += ["--sheet", str(folder / "walk.png")]
+    words += [word for setting in args.set for word in ("--set", setting)]
     words += ["--threads", str(args.threads)] if args.threads else []
     return "walk.mp4" if main(words) == 0 else None

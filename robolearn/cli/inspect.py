@@ -73,6 +73,12 @@ def describe(contract: PolicyContract) -> Iterator[str]:
     yield "Command:"
     for entry in c.command:
         yield f"  {entry.name:<24}      {entry.unit:<14} {entry.low:g} to {entry.high:g}"
+    if c.settings:
+        yield ""
+        yield "Settings of the operator:"
+    for name, setting in c.settings.items():
+        span = f"{setting.low:g} to {setting.high:g}, default {setting.default:g}"
+        yield f"  {name:<24}      {setting.unit:<14} {span}: {setting.meaning}"
     yield ""
     yield f"{len(c.golden)} golden pairs. Where it comes from:"
     for name, value in c.provenance.items():

@@ -26,6 +26,7 @@ COMMANDS = {
     "verify": "check a policy file: seal, contract, graph, golden pairs",
     "deploy": "start the ROS 2 nodes of a robot, simulated or real, and stop them safely",
     "request": "ask a running robot to arm, stand, start_policy, stop, estop or reset",
+    "set": "set what the policy of a running robot lets its operator set, such as an energy budget",
     "teleop": "steer a running robot with keyboard or gamepad",
     "log": "tell what happened in a recording of a robot, and run its policy again",
     "safety-check": "inject every fault and walk for an hour: is the robot stopped in time, and only then",

@@ -14,8 +14,14 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robolearn.cli.common import add_run_argument, add_threads_argument, clear_faults, place
-from robolearn.config import ConfigError
+from robolearn.cli.common import (
+    add_run_argument,
+    add_set_argument,
+    add_threads_argument,
+    clear_faults,
+    place,
+)
+from robolearn.config import ConfigError, parse_settings
 
 if TYPE_CHECKING:
     from robolearn.evaluate.rollout import Schedule
@@ -30,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--viewer", choices=("auto", "native", "browser", "video"), default="auto")
     parser.add_argument("--out", metavar="FILE", help="video file, .mp4 or .gif (default: walk.mp4 in the run folder)")
     parser.add_argument("--command", metavar="VX,VY,WZ", help="command to hold, in m/s, m/s and rad/s")
+    add_set_argument(parser)
     parser.add_argument("--seconds", type=float, metavar="S", help="how long to play (default: 10 for a video)")
     parser.add_argument("--robot", metavar="R", help="run the policy on another robot with the same joints")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the randomisation")
@@ -65,6 +72,7 @@ def _play(args: argparse.Namespace) -> int:
     from robolearn.run_folder import find_run
 
     command = parse_command(args.command) if args.command else None
+    settings = parse_settings(args.set)
     viewer = viewers.choose("video" if args.out and args.viewer == "auto" else args.viewer)
     found = find_run(args.run)
     config = place(quiet(found.config), "cpu", args.threads)
@@ -74,6 +82,7 @@ def _play(args: argparse.Namespace) -> int:
     env = make_env(config, num_envs=1, seed=args.seed)
     check_fit(policy, env, found)
     try:
+        env.settings.fix(env.settings.complete(settings))
         if viewer == "video":
             schedule = None if command is None else [(args.seconds or 10.0, command)]
             film(args, found, env, policy, schedule)

@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from robolearn.cli.common import add_set_argument
 from robolearn.cli.errors import EXIT_FAILURE, CommandError
 from robolearn.cli.ros import add_place_arguments, join_ros
-from robolearn.config import ConfigError
+from robolearn.config import ConfigError, parse_settings
 
 if TYPE_CHECKING:
     from robolearn_ros.operator import Operator
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("policy", metavar="FILE", help="policy file (.onnx)")
     parser.add_argument("--out", default="runs/rehearsal", metavar="DIR", help="folder for recording and report")
     parser.add_argument("--seconds", type=float, default=10.0, help="of walking, on the robot's clock (default: 10)")
+    add_set_argument(parser)
     parser.add_argument("--fault", default=FAULT, help=f"JSON object, see docs/hardware.md (default: {FAULT})")
     add_place_arguments(parser)
 
@@ -52,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
         fault = dict(json.loads(args.fault))
     except (ValueError, TypeError) as error:
         raise ConfigError(f"--fault {args.fault}: not a JSON object ({error})") from error
+    settings = parse_settings(args.set)
     domain = join_ros(args.domain)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -63,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
         namespace=args.namespace,
         record=str(out),
         latch_file=str(out / "estop.latch"),
+        settings=settings,
         domain=domain,
         parameters={"sim_node": {"hoisted": hoisted}},
     )

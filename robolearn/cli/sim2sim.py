@@ -7,17 +7,21 @@ robolearn sim2sim policies/a1_velocity_flat/policy.onnx
 robolearn sim2sim a/policy.onnx b/policy.onnx --suite full --processes 8 --out results/transfer
 robolearn sim2sim policy.onnx --sims mujoco pybullet drake
 robolearn sim2sim policy.onnx --suite full --ray head:6379
+robolearn sim2sim policy.onnx --set budget=0.7
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from robolearn.cli.common import add_set_argument
 from robolearn.cli.errors import EXIT_FAILURE, CommandError
+from robolearn.config import ConfigError, parse_settings
 
 if TYPE_CHECKING:
     from robolearn.evaluate.sim2sim.results import CaseResult
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
 THRESHOLDS = "sim2sim.yaml"
 """File beside a policy with what it must reach."""
 PROCESSES = 2
+SET = "set"
+"""Folder of the policy files with the settings of ``--set``, within that of the results."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ADDRESS",
         help="spread the cases with Ray over the cluster there (HOST:PORT, ray://HOST:PORT, auto), or on this machine",
     )
+    add_set_argument(parser)
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where results go (default: sim2sim/SUITE)")
     parser.add_argument(
         "--thresholds",
@@ -79,6 +86,8 @@ def run(args: argparse.Namespace) -> int:
     thresholds = _thresholds(args.thresholds, args.policies[0])
     policies = suites.name_policies(args.policies)
     folder = args.out or Path("sim2sim") / suite.name
+    if settings := parse_settings(args.set):
+        policies = {name: _with_settings(path, settings, folder / SET / name) for name, path in policies.items()}
     absent = suites.absent(simulators)
     for name, reason in absent.items():
         print(f"not run: {name}: {reason}")
@@ -126,6 +135,22 @@ def _spread(processes: int | None, ray: str | None) -> Spread:
     if ray != cluster.LOCAL and processes is not None:
         raise CommandError("--processes: a cluster runs as many cases at a time as it has CPUs; leave it out")
     return partial(cluster.spread, address=ray, processes=processes or PROCESSES)
+
+
+def _with_settings(path: Path, settings: Mapping[str, float], folder: Path) -> Path:
+    """Return a copy of a policy file in ``folder``, with these settings as its defaults: a policy of its own."""
+    from robolearn.deploy.contract import with_defaults
+    from robolearn.deploy.onnx_file import PolicyFileError, read_file, write_file
+
+    try:
+        data = with_defaults(read_file(path), settings)
+    except PolicyFileError as error:
+        raise CommandError(str(error) if str(path) in str(error) else f"{path}: {error}", EXIT_FAILURE) from error
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    folder.mkdir(parents=True, exist_ok=True)
+    write_file(folder / "policy.onnx", data)
+    return folder / "policy.onnx"
 
 
 class _Seen:

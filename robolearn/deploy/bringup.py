@@ -44,6 +44,7 @@ class BringUp:
         latch_file: remembers an emergency stop over a restart; empty: the safety monitor's default.
         parameter_files: ROS 2 parameter files (YAML), each stronger than the one before.
         parameters: by node and name; stronger than all files.
+        settings: of the policy, by name; the others are at the defaults of its file.
         domain: ROS domain; None: that of the environment (``ROS_DOMAIN_ID``), or 0.
     """
 
@@ -58,6 +59,7 @@ class BringUp:
     latch_file: str = ""
     parameter_files: tuple[str, ...] = ()
     parameters: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+    settings: Mapping[str, float] = field(default_factory=dict)
     domain: int | None = None
 
 
@@ -97,7 +99,9 @@ def plan(wanted: BringUp) -> list[NodeSpec]:
     domain_id(wanted.domain)
     robot = load_robot_file(wanted.robot)
     if wanted.policy:
-        _check_policy(wanted.policy, robot)
+        _check_policy(wanted.policy, robot, wanted.settings)
+    elif wanted.settings:
+        raise ConfigError(f"setting {next(iter(wanted.settings))!r}: is one of a policy, and none is given")
     use_sim_time = wanted.simulated if wanted.use_sim_time is None else wanted.use_sim_time
     if use_sim_time and not wanted.simulated:
         raise ConfigError("use_sim_time: a real robot lives in real time; only the simulated one publishes /clock")
@@ -111,7 +115,7 @@ def plan(wanted: BringUp) -> list[NodeSpec]:
     else:
         own["hardware_node"] = {**common, "link": _link(wanted.link)}
     if policy:
-        own["policy_node"] = {**common, "policy": policy}
+        own["policy_node"] = {**common, "policy": policy, **wanted.settings}
     own["safety_monitor"] = {**common, "policy": policy}
     if wanted.latch_file:
         own["safety_monitor"]["latch_file"] = str(Path(wanted.latch_file).expanduser().resolve())
@@ -179,10 +183,15 @@ def _robot(name: str) -> str:
     return str(Path(name).resolve()) if name.endswith((".yaml", ".yml")) else name
 
 
-def _check_policy(path: str, robot: RobotFile) -> None:
-    """Refuse a policy that is damaged or made for something else; its graph is loaded later, by policy_node."""
+def _check_policy(path: str, robot: RobotFile, settings: Mapping[str, float]) -> None:
+    """Refuse a policy that is damaged or made for something else, and settings that it does not have.
+
+    Its graph is loaded later, by policy_node.
+    """
     try:
-        PolicySetup.from_contract(read_contract(path)[0], robot)
+        contract, _ = read_contract(path)
+        PolicySetup.from_contract(contract, robot)
+        contract.complete(settings)
     except PolicyFileError as error:
         raise ConfigError(str(error)) from error
     except ConfigError as error:

@@ -1,6 +1,8 @@
 """The policy contract: everything about a policy that its graph does not say by itself, in one versioned document.
 
 It travels inside the ONNX file. Every field is required: a loader that made up a default could move a robot wrongly.
+Only ``settings`` may be absent, which means that there are none: a signal that is neither a reading of the robot nor a
+setting is refused, so nothing is made up. Files from before there were settings stay valid.
 """
 
 from __future__ import annotations
@@ -9,12 +11,12 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from robolearn.config import ConfigError, parse, to_dict
-from robolearn.deploy.onnx_file import PolicyFileError, read_file, unseal
+from robolearn.config import ConfigError, parse, to_dict, unknown
+from robolearn.deploy.onnx_file import PolicyFileError, join, read_file, unseal
 
 KEY = "robolearn.contract"
 """Metadata key of the document."""
@@ -31,6 +33,8 @@ SIGNALS = {
     "command": ("see command", "base heading frame"),
 }
 """Raw signals that a robot can measure, with unit and frame."""
+SETTING = ("see settings", "set by the operator")
+"""Unit and frame of a raw signal that the operator sets."""
 Vector = tuple[float, ...]
 
 
@@ -215,6 +219,29 @@ class CommandEntry:
 
 
 @dataclass(frozen=True)
+class Setting:
+    """One number that the operator sets before or during a run, an input of the graph with the same name.
+
+    Attributes:
+        low: smallest value in training.
+        high: largest value in training.
+        default: value where the operator gives none.
+        unit: its unit.
+        meaning: a line for the operator.
+    """
+
+    low: float
+    high: float
+    default: float
+    unit: str
+    meaning: str
+
+    def __post_init__(self) -> None:
+        _need(self.low < self.high, "low must be below high")
+        _need(self.low <= self.default <= self.high, "default must be from low to high")
+
+
+@dataclass(frozen=True)
 class Golden:
     """Inputs and the outputs that torch gave for them, flattened, to be computed again by whoever runs the graph."""
 
@@ -239,6 +266,7 @@ class PolicyContract:
         command: the columns of the signal ``command``.
         golden: pairs to check a runtime with.
         provenance: where it comes from: run, commit, versions, hash of the configuration, time.
+        settings: the signals that the operator sets, by name; the others are readings of the robot.
     """
 
     format: Literal["robolearn.policy"]
@@ -253,6 +281,7 @@ class PolicyContract:
     command: tuple[CommandEntry, ...]
     golden: tuple[Golden, ...]
     provenance: dict[str, str]
+    settings: dict[str, Setting] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         joints = len(self.robot.joints)
@@ -264,6 +293,12 @@ class PolicyContract:
             known = set(self.signals) | set(self.memory)
             _need(term.signal in known, f"observation.terms[{i}] reads {term.signal!r}, which is no input")
         width = self.signals["command"].width if "command" in self.signals else 0
+        set_by_operator = {name for name, signal in self.signals.items() if signal == Signal(1, *SETTING)}
+        _need(
+            set_by_operator == set(self.settings),
+            f"settings has {sorted(self.settings)}, but of the signals the operator sets {sorted(set_by_operator)}",
+        )
+        _need(not set_by_operator & set(SIGNALS), "settings: what a robot measures cannot be set")
         _need(len(self.command) == width, f"command has {len(self.command)} entries, the signal has {width}")
         _need(len(self.golden) > 0, "golden: at least one pair is needed")
         for i, pair in enumerate(self.golden):
@@ -272,6 +307,27 @@ class PolicyContract:
             ):  # fmt: skip
                 found = {name: len(value) for name, value in values.items()}
                 _need(found == sizes, f"golden[{i}].{kind} has the sizes {found}, the graph {sizes}")
+
+    @property
+    def readings(self) -> tuple[str, ...]:
+        """Names of the signals that a robot measures: all but the settings."""
+        return tuple(name for name in self.signals if name not in self.settings)
+
+    def complete(self, given: Mapping[str, float]) -> dict[str, float]:
+        """Return a value for every setting: the given ones, and the defaults of the others.
+
+        Raises:
+            ConfigError: a setting that the policy does not have, or a value that it was not trained with.
+        """
+        for name, value in given.items():
+            if not self.settings:
+                raise ConfigError(f"unknown setting {name!r}: the policy has none")
+            if name not in self.settings:
+                raise unknown("setting", name, self.settings)
+            setting = self.settings[name]
+            if not setting.low <= value <= setting.high:
+                raise ConfigError(f"setting {name!r}: must be from {setting.low:g} to {setting.high:g}, got {value:g}")
+        return {name: float(given.get(name, setting.default)) for name, setting in self.settings.items()}
 
     @property
     def input_sizes(self) -> dict[str, int]:
@@ -288,8 +344,25 @@ class PolicyContract:
 
 
 def to_json(contract: PolicyContract) -> str:
-    """Return the document; numbers keep every digit."""
-    return json.dumps(to_dict(contract), allow_nan=False)
+    """Return the document; numbers keep every digit. Without settings it has no such part, as before there were any."""
+    data = to_dict(contract)
+    if not contract.settings:
+        del data["settings"]
+    return json.dumps(data, allow_nan=False)
+
+
+def with_defaults(data: bytes, settings: Mapping[str, float]) -> bytes:
+    """Return a policy file with other defaults of its settings; the graph is the same.
+
+    Raises:
+        ConfigError: a setting that the policy does not have, or a value outside of its range.
+        PolicyFileError: the file is damaged, edited, or of another version.
+    """
+    model, metadata = unseal(data)
+    contract = from_metadata(metadata)
+    defaults = contract.complete(settings)
+    changed = {name: replace(each, default=defaults[name]) for name, each in contract.settings.items()}
+    return join(model, {**metadata, KEY: to_json(replace(contract, settings=changed))})
 
 
 def read_contract(path: str | Path) -> tuple[PolicyContract, str]:

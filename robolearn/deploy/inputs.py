@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -151,13 +151,14 @@ def _check_signals(contract: PolicyContract) -> None:
         "base_orientation": 4,
         "command": len(contract.command),
     }
-    for name, signal in contract.signals.items():
+    for name in contract.readings:
+        signal = contract.signals[name]
         if name not in SIGNALS:
             raise ConfigError(f"policy signals: a robot's readings do not give {name}")
         unit, frame = SIGNALS[name]
-        for field, given in (("width", widths[name]), ("unit", unit), ("frame", frame)):
-            if (wanted := getattr(signal, field)) != given:
-                raise ConfigError(f"policy signals.{name}.{field}: is {wanted!r}, but readings give {given!r}")
+        for entry, given in (("width", widths[name]), ("unit", unit), ("frame", frame)):
+            if (wanted := getattr(signal, entry)) != given:
+                raise ConfigError(f"policy signals.{name}.{entry}: is {wanted!r}, but readings give {given!r}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -170,6 +171,7 @@ class PolicyResult:
         observation: (D,) what the network saw.
         inference_time: s.
         stamp: s on the controller's clock when it was finished; one that is not newer is the same output.
+        settings: (S,) what the operator had set, in the order of the contract.
     """
 
     joint_target: AnyFloat
@@ -177,6 +179,7 @@ class PolicyResult:
     observation: AnyFloat
     inference_time: float
     stamp: float
+    settings: AnyFloat = field(default_factory=lambda: np.zeros(0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

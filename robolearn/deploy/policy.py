@@ -43,6 +43,7 @@ class OnnxPolicy:
 
     Attributes:
         contract: what the file says about itself.
+        settings: what the operator has set, by name; the defaults of the contract until ``set`` is called.
     """
 
     def __init__(self, file: str | Path | bytes, threads: int = 1) -> None:
@@ -69,6 +70,7 @@ class OnnxPolicy:
         self._inputs: dict[str, Array] = {name: np.zeros(shape, np.float32) for name, shape in self._shapes.items()}
         self._initial = {name: _float32(item.initial).reshape(item.shape) for name, item in c.memory.items()}
         self._memory = {name: value.copy() for name, value in self._initial.items()}
+        self.settings = c.complete({})
         self._names = [output.name for output in self._session.get_outputs()]
         if failures := self.check_golden():
             raise PolicyFileError(f"{name}: {failures[0]}; this ONNX Runtime must not run the policy")
@@ -92,8 +94,16 @@ class OnnxPolicy:
         for name, value in self._initial.items():
             self._memory[name] = value.copy()
 
+    def set(self, values: Mapping[str, float]) -> None:
+        """Change settings; those that are not named stay as they are. May be called from another thread.
+
+        Raises:
+            ConfigError: a setting that the policy does not have, or a value outside of its range; nothing is changed.
+        """
+        self.settings = self.contract.complete({**self.settings, **values})
+
     def another(self) -> OnnxPolicy:
-        """Return the policy of another robot: its memory is its own and as at the start, the rest is shared."""
+        """Return the policy of another robot, with the same settings: its memory is its own and as at the start."""
         other = copy.copy(self)
         other._inputs = {name: value.copy() for name, value in self._inputs.items()}
         other._memory = {}
@@ -104,11 +114,14 @@ class OnnxPolicy:
         """Evaluate the policy once and move its memory on.
 
         Args:
-            signals: raw signals by name, (width,) each, in the units and frames of the contract.
+            signals: raw signals by name, (width,) each, in the units and frames of the contract; settings may be
+                left out, they are as they were set.
 
         Raises:
             ValueError: a signal is missing, unknown or of another size.
         """
+        if self.settings:
+            signals = {**self.settings, **signals}
         if signals.keys() != self._shapes.keys():
             missing, extra = self._shapes.keys() - signals.keys(), signals.keys() - self._shapes.keys()
             raise ValueError(f"signals: missing {sorted(missing)}, unknown {sorted(extra)}")

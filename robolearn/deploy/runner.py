@@ -54,7 +54,7 @@ class PolicyRunner:
     """Feeds a policy from a robot's readings, by name: the file's order of joints need not be the robot's.
 
     Args:
-        policy: the policy.
+        policy: the policy; its settings may be changed between and during evaluations.
         robot: the robot file.
         timer: clock that measures how long an evaluation takes, s.
 
@@ -82,14 +82,16 @@ class PolicyRunner:
             "base_orientation": state.orientation,
             "command": command,
         }
+        settings = self._policy.settings  # read once: it may be replaced meanwhile
         begin = self._timer()
-        output = self._policy.step({name: given[name] for name in self._policy.contract.signals})
+        output = self._policy.step({name: given[name] for name in self._policy.contract.readings} | settings)
         return PolicyResult(
             joint_target=output.joint_target[self._to_robot],
             action=output.action[self._to_robot],
             observation=output.observation,
             inference_time=self._timer() - begin,
             stamp=now,
+            settings=np.array(list(settings.values()), np.float64),
         )
 
     def late(self, now: float) -> None:

@@ -29,6 +29,8 @@ class RobotState:
         acceleration: (3,) m/s^2, base frame, gravity included; NaN where unknown.
         temperature: (J,) degrees Celsius of the motors; empty where the robot does not report it.
         battery: state of charge from 0 to 1; NaN where unknown.
+        energy: J, what a robot has counted itself of the mechanical energy ``integral of sum |torque * velocity|``; NaN
+            where it does not count. Only differences mean anything.
     """
 
     position: Array
@@ -41,6 +43,7 @@ class RobotState:
     acceleration: Array = field(default_factory=lambda: _vector(3, np.nan))
     temperature: Array = field(default_factory=lambda: _vector(0))
     battery: float = float("nan")
+    energy: float = float("nan")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from robolearn.deploy.contract import PolicyContract
 from robolearn.deploy.controller import ControlOutput
 from robolearn.deploy.inputs import Inputs, PolicyResult
 from robolearn.deploy.modes import Mode
+from robolearn.deploy.power import Power
 from robolearn.deploy.robot import RobotFile
 from robolearn.deploy.types import Array, JointCommand, RobotState
 
@@ -154,6 +155,21 @@ class StatePacket:
         return Cycle(cycle, bool(part["fault"][0]), state)
 
 
+class PowerPacket:
+    """Mechanical power of the drives over the control cycle that ends at ``cycle``, s: W, and the energy so far, J.
+
+    Topic ``power``. It is for everyone: the controller does not read it.
+    """
+
+    def __init__(self, robot: RobotFile) -> None:
+        """Describe the power of a robot."""
+        self.packet = Packet("power", dict.fromkeys(("cycle", "power", "energy"), 1), (robot.name, *robot.joints))
+
+    def pack(self, cycle: float, found: Power) -> array[float]:
+        """Return the packet of the cycle at time ``cycle``, s on the sender's clock."""
+        return self.packet.pack(cycle=cycle, power=found.power, energy=found.energy)
+
+
 class CommandPacket:
     """A joint command, and the time of the control cycle that it answers."""
 
@@ -177,7 +193,11 @@ class CommandPacket:
 
 
 class PolicyPackets:
-    """What a policy is asked, and what it answers: J joints, C velocity commands, D observations."""
+    """What a policy is asked, and what it answers: J joints, C velocity commands, D observations, S settings.
+
+    The operator's settings are a matter of the policy's process: they come with the answer that they had a part in. A
+    policy without any has no such field, as before there were settings.
+    """
 
     def __init__(self, robot: RobotFile, contract: PolicyContract, sha256: str) -> None:
         """Describe the packets for the policy with this contract, in the file with this hash."""
@@ -193,6 +213,9 @@ class PolicyPackets:
             "action": count,
             "observation": contract.observation.width,
         }
+        self._settings = len(contract.settings)
+        if self._settings:
+            answered["settings"] = self._settings
         self.input = Packet("policy_input", asked, identity)
         self.output = Packet("policy_output", answered, identity)
 
@@ -231,7 +254,9 @@ class PolicyPackets:
 
     def answer(self, number: int, result: PolicyResult) -> array[float]:
         """Return the answer to request ``number``."""
+        settings = {"settings": result.settings} if self._settings else {}
         return self.output.pack(
+            **settings,
             number=number,
             inference_time=result.inference_time,
             joint_target=result.joint_target,
@@ -255,6 +280,7 @@ class PolicyPackets:
             observation=part["observation"],
             inference_time=float(part["inference_time"][0]),
             stamp=now,
+            settings=part.get("settings", np.zeros(0)),
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +44,7 @@ class Evaluation:
         num_envs: environments per seed.
         steps: control steps per environment at most.
         commanded, measured: (M, 3) mean command and velocity of each environment while it walked.
+        settings: what the operator had set.
     """
 
     metrics: dict[str, Interval]
@@ -53,6 +54,7 @@ class Evaluation:
     steps: int
     commanded: Array
     measured: Array
+    settings: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as plain values."""
@@ -62,13 +64,15 @@ class Evaluation:
             "seeds": list(self.seeds),
             "num_envs": self.num_envs,
             "steps": self.steps,
+            "settings": self.settings,
         }
 
     def text(self) -> str:
         """Return the figures as a table for the terminal."""
         width = max(len(metric.label) for metric in METRICS.values())
         count = len(self.seeds) * self.num_envs
-        lines = [f"{count} episodes ({len(self.seeds)} seeds x {self.num_envs}), mean with 95 % interval"]
+        given = "".join(f", {name} {value:g}" for name, value in self.settings.items())
+        lines = [f"{count} episodes ({len(self.seeds)} seeds x {self.num_envs}){given}, mean with 95 % interval"]
         for name, value in self.metrics.items():
             metric = METRICS[name]
             lines.append(f"  {metric.label:<{width}}  {value.text(metric.unit)}")
@@ -88,6 +92,7 @@ def evaluate(
     seconds: float | None = None,
     impulses: Sequence[float] | None = None,
     push_envs: int = 256,
+    settings: Mapping[str, float] | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Evaluation:
     """Measure a policy on its own task: as it was trained, but with no pushes except those that are measured.
@@ -99,6 +104,7 @@ def evaluate(
         seconds: length of an episode; the task's when None.
         impulses: strengths of the pushes in N s; None chooses by the robot's mass, an empty list leaves them out.
         push_envs: robots for the pushes, dealt out among the impulses.
+        settings: of the policy, by name; the others are at their defaults.
         tell: called with a line about what is done next.
 
     Raises:
@@ -113,6 +119,8 @@ def evaluate(
     for seed in seeds:
         tell(f"{num_envs} robots walk, seed {seed}")
         env = make_env(config, num_envs=num_envs, seed=seed)
+        held = env.settings.complete(settings or {})
+        env.settings.fix(held)
         steps = env.max_episode_length if seconds is None else max(1, round(seconds / env.step_dt))
         traces.append(rollout(env, policy, steps))
         env.close()
@@ -122,6 +130,7 @@ def evaluate(
     if impulses:
         tell(f"{push_envs} robots are pushed")
         env = make_env(config, num_envs=push_envs, seed=seeds[0])
+        env.settings.fix(held)
         pushes = push_survival(env, policy, impulses, seeds[0])
         env.close()
     means = [steady_means(trace) for trace in traces]
@@ -133,6 +142,7 @@ def evaluate(
         steps=max(len(trace.alive) for trace in traces),
         commanded=np.concatenate([commanded for commanded, _ in means]),
         measured=np.concatenate([measured for _, measured in means]),
+        settings=held,
     )
 
 

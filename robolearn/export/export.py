@@ -19,6 +19,7 @@ from torch import nn
 from robolearn.config import ConfigError, config_hash
 from robolearn.deploy import contract as contracts
 from robolearn.deploy.contract import (
+    SETTING,
     SIGNALS,
     Action,
     CommandEntry,
@@ -28,6 +29,7 @@ from robolearn.deploy.contract import (
     ObservationTerm,
     PolicyContract,
     RobotPart,
+    Setting,
     Signal,
     Statistics,
 )
@@ -163,13 +165,13 @@ def _perfect_sensors(source: Exportable) -> ExperimentConfig:
 
 
 def _graph(source: Exportable, env: TaskEnv) -> PolicyGraph:
-    group, robot = env.pipeline.group(source.group), env.robot
+    group, robot, settings = env.pipeline.group(source.group), env.robot, env.task.settings
     for term in group.slices:
         signal = TERMS[term].signal
-        if signal not in SIGNALS and signal not in KEPT_SIGNALS:
+        if signal not in (*SIGNALS, *settings, *KEPT_SIGNALS):
             raise ConfigError(
                 f"task.observations.{source.group}.terms.{term}: reads {signal!r}, which exists in simulation only; "
-                f"a policy for a robot can read {', '.join((*SIGNALS, *KEPT_SIGNALS))}"
+                f"a policy for a robot can read {', '.join((*SIGNALS, *settings, *KEPT_SIGNALS))}"
             )
     widths = {name: value.shape[1] for name, value in env.sensing.signals().items()}
     scale = torch.tensor(robot.action_scale) * env.task.actions.scale
@@ -233,6 +235,11 @@ def _contract(
     spans = (commands.vx, commands.vy, commands.yaw_rate)
     ranges = zip(env.commands.names, ("m/s", "m/s", "rad/s"), spans, strict=True)
     golden = tuple(_golden(recorded[i]) for i in GOLDEN_AT if i < len(recorded))
+    settings = {
+        name: Setting(*each.range, each.default, each.unit, each.meaning)
+        for name, each in task.settings.items()
+        if name in graph.signals  # one that only the critic or a cost reads is nothing that a robot has
+    }
     git = git_state()
     return PolicyContract(
         format="robolearn.policy",
@@ -250,7 +257,7 @@ def _contract(
         task=task.name,
         control_dt=task.step_dt,
         action=Action(tuple(graph.scale.tolist()), source.clip),
-        signals={name: Signal(width, *SIGNALS[name]) for name, width in graph.signals.items()},
+        signals={name: Signal(width, *SIGNALS.get(name, SETTING)) for name, width in graph.signals.items()},
         memory={name: Memory(shape, (0.0,) * int(np.prod(shape))) for name, shape in graph.memory.items()},
         observation=Observation(tuple(terms), group.config.history, seen),
         command=tuple(CommandEntry(name, unit, *span) for name, unit, span in ranges),
@@ -263,6 +270,7 @@ def _contract(
             "config_hash": config_hash(source.config),
             "git_commit": str(git["git_commit"]),
         },
+        settings=settings,
     )
 
 

@@ -46,7 +46,7 @@ def draw(recording: Recording, folder: str | Path, span: tuple[float, float] | N
     if span is not None:
         recording = cut(recording, *span)
     drawn = []
-    for name, make in (("joints", _positions), ("velocities", _velocities), ("base", _base), ("timing", _timing)):
+    for name, make in PICTURES.items():
         with plt.rc_context(STYLE):  # type: ignore[arg-type]
             figure = make(recording)
             if figure is not None:
@@ -71,6 +71,7 @@ def cut(recording: Recording, begin: float, end: float) -> Recording:
         wanted=part(recording.wanted),
         answered=part(recording.answered),
         ticks=part(recording.ticks),
+        power=part(recording.power),
         velocity=part(recording.velocity),
         notes=tuple(note for note in recording.notes if begin <= note.time <= end),
     )
@@ -167,6 +168,23 @@ def _base(recording: Recording) -> Figure | None:
     return figure
 
 
+def _power(recording: Recording) -> Figure | None:
+    power = recording.power
+    if not len(power):
+        return None
+    figure, (above, below) = plt.subplots(2, 1, figsize=(11, 5.5), sharex=True, layout="constrained")
+    above.set_title("Power, W: mean over each control cycle")
+    above.plot(power.time, power.column("power"), color=MEASURED, linewidth=0.7)
+    below.set_title("Energy, J")
+    below.plot(power.time, power.column("energy") - power.column("energy")[0], color=MEASURED, linewidth=1.3)
+    for axes in (above, below):
+        axes.set_ylim(bottom=0.0)
+        _background(axes, recording)
+    below.set_xlabel("s")
+    _title(figure, recording, "Mechanical power of the drives", [])
+    return figure
+
+
 def _timing(recording: Recording) -> Figure | None:
     ticks, answered = recording.ticks, recording.answered
     period = recording.robot.control_dt
@@ -239,3 +257,13 @@ def _title(figure: Figure, recording: Recording, title: str, lines: list[Line2D]
     ]
     if handles := [*lines, *patches, *events]:  # more in one row would be wider than the figure
         figure.legend(handles=handles, loc="outside lower left", ncols=min(len(handles), 7), fontsize=9)
+
+
+PICTURES: dict[str, Callable[[Recording], Figure | None]] = {
+    "joints": _positions,
+    "velocities": _velocities,
+    "base": _base,
+    "power": _power,
+    "timing": _timing,
+}
+"""What is drawn, by the name of its file."""

@@ -19,7 +19,15 @@ from robolearn.deploy.modes import Mode
 from robolearn.deploy.recording import ABOUT, POLICY, ROBOT, About, read_about
 from robolearn.deploy.robot import RobotFile, load_robot_file
 from robolearn.deploy.types import Array
-from robolearn.deploy.wire import CommandPacket, Packet, PolicyPackets, StatePacket, TickPacket, WireError
+from robolearn.deploy.wire import (
+    CommandPacket,
+    Packet,
+    PolicyPackets,
+    PowerPacket,
+    StatePacket,
+    TickPacket,
+    WireError,
+)
 from robolearn.replay.mcap import BagError, Mcap, Stream, read_mcap
 from robolearn.replay.packets import Rows, Series, rows, take_apart
 
@@ -51,6 +59,7 @@ class Recording:
         contract: the policy's contract; None when the policy is not known.
         policy: file of the policy; None when it is not known.
         states, commands, wanted, asked, answered, ticks: the packets of ``robolearn.deploy.wire``.
+        power: of the drives: fields ``power``, W, and ``energy``, J, each (N, 1), at the end of each control cycle.
         velocity: what was asked for on cmd_vel: field ``command``, (N, 3) m/s, m/s, rad/s.
         notes: from safety_monitor/events.
         modes: (time, mode) as safety_monitor/state said.
@@ -72,6 +81,7 @@ class Recording:
     asked: Series
     answered: Series
     ticks: Series
+    power: Series
     velocity: Series
     notes: tuple[Note, ...]
     modes: tuple[tuple[float, Mode], ...]
@@ -177,6 +187,7 @@ class _Loader:
             asked=asked,
             answered=answered,
             ticks=self._series("safety_monitor/tick", ticks),
+            power=self._series("power", PowerPacket(robot).packet),
             velocity=self._velocity(),
             notes=self._notes(),
             modes=self._modes(),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
+
+import numpy as np
 
 from robolearn.replay.decisions import Decisions
 from robolearn.replay.recording import Recording
@@ -18,9 +21,11 @@ def overview(recording: Recording, summary: Summary) -> str:
             *_head(recording, summary),
             *_section("modes", _modes(summary)),
             *_section("requests of the operator", _requests(summary)),
+            *_section("settings of the policy", _settings(recording)),
             *_section("safety", _checks(summary)),
             *_section("loop", _loop(recording, summary)),
             *_section("commands", _commands(summary)),
+            *_section("mechanical energy of the drives", _energy(summary)),
             *_section("not recorded", _missing(recording, summary)),
         ]
     )
@@ -109,6 +114,20 @@ def _requests(summary: Summary) -> list[str]:
     return _table(rows) if rows else []
 
 
+def _settings(recording: Recording) -> list[str]:
+    """Return one line for each value that a setting had, with the time of the first output that it was given to."""
+    answered, contract = recording.answered, recording.contract
+    if contract is None or not contract.settings or not len(answered):
+        return []
+    rows = []
+    for name, values in zip(contract.settings, answered["settings"].T, strict=True):
+        for place in np.flatnonzero(np.diff(values, prepend=np.nan)):
+            unit = contract.settings[name].unit
+            value = f"{values[place]:g}" if unit == "1" else f"{values[place]:g} {unit}"
+            rows.append((name, f"{answered.time[place]:.2f} s", value))
+    return _table(rows)
+
+
 def _checks(summary: Summary) -> list[str]:
     if not summary.checks:
         return ["  no check found anything"]
@@ -153,6 +172,19 @@ def _commands(summary: Summary) -> list[str]:
         rows += [(each.joint, f"{each.rms:.4f}", f"{each.max:.4f}", "") for each in summary.tracking]
         lines += [f"  {line}" for line in _table(rows)]
     return lines
+
+
+def _energy(summary: Summary) -> list[str]:
+    if not summary.energy:
+        return []
+    known = any(math.isfinite(each.per_metre) for each in summary.energy)
+    head = ("", "s", "J", "mean, W", "largest, W", "J per commanded metre" if known else "")
+    rows: list[tuple[str, ...]] = [head]
+    for each in summary.energy:
+        per_metre = f"{each.per_metre:.1f}" if math.isfinite(each.per_metre) and each.mode is not None else ""
+        numbers = (f"{each.seconds:.2f}", f"{each.energy:.1f}", f"{each.mean:.1f}", f"{each.peak:.1f}")
+        rows.append(("in total" if each.mode is None else each.mode.value, *numbers, per_metre))
+    return _table(rows)
 
 
 def _missing(recording: Recording, summary: Summary) -> list[str]:

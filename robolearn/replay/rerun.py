@@ -1,11 +1,12 @@
 """Runs a policy again over the recorded requests and says where it differs from what was recorded, and since when.
 
 A robot and a training that disagree about one signal show up here: as the one term of the observation that differs.
+What the operator had set comes with each recorded answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,6 +109,7 @@ def rerun(recording: Recording, policy: str | Path | None = None, tolerance: flo
     if file is None or recording.contract is None:
         raise BagError(f"{recording.path}: the recorder was not told of a policy; name the one that ran with --policy")
     loaded = OnnxPolicy(file)
+    held = _settings(recording, loaded.contract)
     runner = PolicyRunner(loaded, recording.robot, timer=lambda: 0.0)
     if len(loaded.contract.command) != len(recording.contract.command):
         raise ConfigError(
@@ -115,7 +117,7 @@ def rerun(recording: Recording, policy: str | Path | None = None, tolerance: flo
         )
     places, results = [], []
     skipped = 0
-    for request, answer, result in _evaluate(recording, runner):
+    for request, answer, result in _evaluate(recording, loaded, runner, held):
         if answer is None or result is None:
             skipped += 1
         else:
@@ -153,7 +155,31 @@ class _Pair:
     remembered: bool = False
 
 
-def _evaluate(recording: Recording, runner: PolicyRunner) -> Iterator[tuple[int, int | None, PolicyResult | None]]:
+def _settings(recording: Recording, ours: PolicyContract) -> list[dict[str, float] | None]:
+    """Return for each request what the operator had set, of what our policy and the recorded one have both.
+
+    An answer says it. Where one is missing, it is what the answers before and behind it agree on; None: nobody knows.
+    """
+    asked, answered = recording.asked, recording.answered
+    recorded = {} if recording.contract is None else recording.contract.settings
+    both = {name: column for column, name in enumerate(recorded) if name in ours.settings}
+    if not both or not len(answered):
+        return [{}] * len(asked)
+    values = answered["settings"][:, list(both.values())]
+    behind = np.searchsorted(answered.arrival, asked.arrival)
+    found: list[dict[str, float] | None] = []
+    for i in range(len(asked)):
+        its = _answer(recording, i)
+        around = (int(behind[i]) - 1, int(behind[i])) if its is None else (its,)
+        near = [place for place in around if 0 <= place < len(answered)]
+        same = (values[near] == values[near[0]]).all()
+        found.append(dict(zip(both, values[near[0]].tolist(), strict=True)) if same else None)
+    return found
+
+
+def _evaluate(
+    recording: Recording, policy: OnnxPolicy, runner: PolicyRunner, held: Sequence[Mapping[str, float] | None]
+) -> Iterator[tuple[int, int | None, PolicyResult | None]]:
     """Yield the places of each request and its answer, and the policy's output; None where there is none."""
     asked = recording.asked
     if not len(asked):
@@ -166,9 +192,12 @@ def _evaluate(recording: Recording, runner: PolicyRunner) -> Iterator[tuple[int,
             known = True
         elif i == 0 or numbers[i] != numbers[i - 1] + 1:
             known = False
-        if not known:
+        settings = held[i]
+        known = known and settings is not None
+        if not known or settings is None:
             yield i, None, None
             continue
+        policy.set(settings)
         state = RobotState(
             position=asked["position"][i],
             velocity=asked["velocity"][i],

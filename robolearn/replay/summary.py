@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from robolearn.deploy.modes import Mode
 from robolearn.deploy.types import Array
+from robolearn.replay.energy import Consumption, consumption
 from robolearn.replay.packets import Series
 from robolearn.replay.recording import Note, Recording, mode_spans
 
@@ -135,6 +136,7 @@ class Summary:
         limiting: None where wanted or sent commands are missing.
         tracking: by joint; empty where it cannot be told.
         missing: readings by number of control cycles that are missing in the recording, and ticks likewise.
+        energy: what the drives used, by mode and in total; empty where it was not recorded.
     """
 
     duration: float
@@ -151,6 +153,7 @@ class Summary:
     limiting: Limiting | None
     tracking: tuple[Tracking, ...]
     missing: Mapping[str, int]
+    energy: tuple[Consumption, ...]
 
 
 def summarize(recording: Recording) -> Summary:
@@ -177,6 +180,7 @@ def summarize(recording: Recording) -> Summary:
         limiting=_limiting(recording),
         tracking=_tracking(recording),
         missing=_missing(recording),
+        energy=consumption(recording),
     )
 
 

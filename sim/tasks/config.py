@@ -15,8 +15,9 @@ from sim.actuators import ActuatorConfig
 from sim.commands import VelocityCommandConfig
 from sim.disturbances import DisturbanceConfig
 from sim.gait import GaitConfig
-from sim.observation import ObservationConfig, SensorConfig
+from sim.observation import TERMS, ObservationConfig, SensorConfig
 from sim.scene import PhysicsConfig
+from sim.settings import SettingConfig
 from sim.terrain import TerrainConfig
 
 FOLDER = Path(__file__).parent
@@ -58,6 +59,7 @@ class TaskConfig:
         costs: costs reported beside the reward.
         randomization: what is drawn anew at the start of each episode.
         physics, actuators, actions, sensors, commands, disturbances, terrain: see their classes.
+        settings: what the operator of the policy may set, by name; for a policy that reads it as an observation term.
         episode_s: length of an episode in s.
         extensions: Python files, relative to the task file, that register further terms.
     """
@@ -77,10 +79,15 @@ class TaskConfig:
     terrain: TerrainConfig = field(default_factory=TerrainConfig)
     gait: GaitConfig | None = None
     clip_reward: bool = False
+    settings: dict[str, SettingConfig] = field(default_factory=dict)
     episode_s: float = 20.0
     extensions: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        readable = [name for name, term in TERMS.items() if term.setting]
+        for name in self.settings:
+            if name not in readable:
+                raise unknown("setting", name, readable, "task.settings")
         if self.episode_s <= 0:
             raise ValueError(f"episode_s must be > 0, got {self.episode_s}")
         if self.actions.delay[1] > self.physics.decimation:

@@ -21,6 +21,7 @@ from sim.observation import TERMS, GroupConfig, SensorConfig, TermConfig
 from sim.randomization import randomization
 from sim.registry import Registry
 from sim.scene import PhysicsConfig
+from sim.settings import SettingConfig
 from sim.tasks.config import ActionConfig, TaskConfig
 from sim.tasks.terms import cost, reward, termination
 from sim.terrain import TerrainConfig
@@ -35,6 +36,7 @@ SECTIONS: Mapping[str, type] = {
     "observations.GROUP": GroupConfig,
     "observations.GROUP.terms.TERM": TermConfig,
     "gait": GaitConfig,
+    "settings.SETTING": SettingConfig,
     "disturbances.push": PushConfig,
     "disturbances.force": ForceConfig,
     "terrain": TerrainConfig,

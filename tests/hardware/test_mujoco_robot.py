@@ -394,3 +394,37 @@ def test_it_falls_without_power_and_the_hoist_saves_it(a1):
         driver.activate()
         injector.inject("power_loss")
         assert hold(driver, a1, 0.6) > 0.3
+
+
+# Energy
+
+
+def test_the_energy_counter_is_the_work_of_the_torques():
+    """A free joint under a constant torque moves one way: the energy is torque times angle, to the step's order."""
+    robot = two_arms(gravity=(0.0, 0.0, 0.0))
+    robot.send(command(torque=(0.2, -0.1)))
+    begin = robot.read()
+    assert begin is None
+    robot.advance(0.2)
+    state = robot.read()
+    assert (state.velocity * [1.0, -1.0] > 0.5).all()
+    work = np.abs(state.torque * state.position).sum()
+    assert state.energy == pytest.approx(work, rel=2 * DT / 0.2)
+    robot.send(command())
+    robot.advance(0.1)
+    assert robot.read().energy == state.energy  # limp joints that move cost nothing
+
+
+def test_the_energy_counter_is_the_sum_over_every_physics_step():
+    """Against what MuJoCo itself was told and says, with joints that swing to and fro."""
+    robot = two_arms()
+    robot.send(command(position=(0.5, -0.4), kp=(30.0, 20.0), kd=(0.3, 0.2)))
+    truth, signs = 0.0, set()
+    for _ in range(500):
+        velocity = robot.data.qvel[-2:].copy()
+        robot.advance(DT)
+        power = robot.data.qfrc_applied[-2:] * velocity
+        truth += np.abs(power).sum() * DT
+        signs |= set(np.sign(power))
+    assert {-1.0, 1.0} <= signs
+    assert robot.read().energy == pytest.approx(truth, rel=1e-9)

@@ -191,6 +191,8 @@ def test_every_package_and_executable_exists(simulated, tmp_path):
         ({"sim": "true", "robot": "a11"}, "unknown robot"),
         ({"sim": "true", "policy": "missing.onnx"}, "missing.onnx: cannot be read"),
         ({"sim": "true", "params": "missing.yaml"}, "missing.yaml: cannot be read"),
+        ({"sim": "true", "settings": "budget"}, "settings budget: expected NAME=VALUE"),
+        ({"sim": "true", "policy": RELEASED, "settings": "budget=0.7"}, "unknown setting 'budget'"),
     ],
 )
 def test_wrong_arguments_are_refused_before_anything_starts(arguments, message):

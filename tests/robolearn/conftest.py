@@ -5,6 +5,7 @@ import torch
 
 from robolearn.config import dump_yaml
 from robolearn.experiment import compose, make_env
+from robolearn.export import export as exporting
 from robolearn.export.export import export, from_run
 from robolearn.rl import PPO, ActorCritic, NetworkConfig, OnPolicyRunner, RunnerConfig
 from robolearn.run_folder import find_run
@@ -14,6 +15,21 @@ from robolearn.run_folder import find_run
 def policy_file(tmp_path_factory):
     """The file of an exported policy."""
     return _make_policy(tmp_path_factory.mktemp("policy"))
+
+
+BUDGET = (
+    "task.settings.budget={range: [0.5, 1.0], default: 0.9, unit: '1', meaning: share of the energy}",
+    "task.observations.policy.terms.budget={scale: 2.0}",
+)
+
+
+@pytest.fixture(scope="session")
+def budget_file(tmp_path_factory):
+    """The file of a policy whose operator sets a budget, and which remembers more than its previous action."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"PARITY_ROBOTS": 1, "PARITY_STEPS": 30, "SEEN_ROBOTS": 16, "SEEN_STEPS": 20}.items():
+            patch.setattr(exporting, name, value)
+        return _make_policy(tmp_path_factory.mktemp("budget"), *BUDGET, rnn="gru", rnn_size=4)
 
 
 @pytest.fixture

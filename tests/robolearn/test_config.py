@@ -110,6 +110,17 @@ def test_parse_override_refuses(text):
         config.parse_override(text)
 
 
+def test_parse_settings():
+    assert config.parse_settings([]) == {}
+    assert config.parse_settings(["budget=0.7", " pace = 1e-1 "]) == {"budget": 0.7, "pace": 0.1}
+
+
+@pytest.mark.parametrize("texts", [["budget"], ["=1"], ["budget=much"], ["budget=nan"], ["a=1", "a=2"]])
+def test_parse_settings_refuses(texts):
+    with pytest.raises(config.ConfigError, match=f"^settings {texts[-1]}: "):
+        config.parse_settings(texts, "settings")
+
+
 def test_load_yaml_reads_a_mapping(tmp_path):
     path = tmp_path / "a.yaml"
     path.write_text("a: 1\nb: {c: [x]}\n")

@@ -101,7 +101,8 @@ class Stack:
 
     def __enter__(self):
         for name in ("sim_node", "safety_monitor", *(("policy_node",) if self.policy else ())):
-            self.start(name)
+            if name not in self.nodes:  # with parameters of its own
+                self.start(name)
         self.operator = Operator(self.namespace)
         return self
 

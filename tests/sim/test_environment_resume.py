@@ -12,7 +12,8 @@ EVERYTHING = {
     "episode_s": 0.5,
     "actions": {"delay": [0, 3]},
     "sensors": {"delay": [0, 4]},
-    "observations": {"policy": {"history": 3, "terms": {"joint_position": {"bias": 0.02}}}},
+    "observations": {"policy": {"history": 3, "terms": {"joint_position": {"bias": 0.02}, "budget": {}}}},
+    "settings": {"budget": {"range": [0.5, 1.0], "default": 1.0, "unit": "1", "meaning": "share"}},
     "commands": {"resample_s": [0.3, 0.3]},
     "disturbances": {"push": {"interval_s": 0.3}, "force": {"interval_s": 0.2, "duration_s": 0.06}},
 }

@@ -16,7 +16,7 @@ COMMAND_MIRROR = (1.0, -1.0, -1.0)
 
 @pytest.fixture
 def layout(a1):
-    return Layout(a1, (17, 11), COMMAND_MIRROR, gait=True)
+    return Layout(a1, (17, 11), COMMAND_MIRROR, gait=True, settings=("budget",))
 
 
 @pytest.fixture
@@ -44,6 +44,7 @@ def signals(seed=0, scan=187):
         "external_force": draw(3),
         "foot_force": draw(4).abs(),
         "height_scan": draw(scan),
+        "budget": draw(1),
         "gait_phase": torch.tensor([[0.0], [0.125], [0.75]]),
         "gait_stance": torch.tensor([[1.0, 0, 1, 0]] * N),
     }
@@ -179,6 +180,7 @@ def mirrored(x, a1):
         "external_force": x["external_force"] * vector,
         "foot_force": x["foot_force"][:, [1, 0, 3, 2]],
         "height_scan": scan,
+        "budget": x["budget"],
         "gait_phase": (x["gait_phase"] + 0.5) % 1,  # the other leg's turn
         "gait_stance": x["gait_stance"][:, [1, 0, 3, 2]],
     }

@@ -67,7 +67,7 @@ class World:
         self._default = torch.tensor(fitted.default_pose)
         self._scale = torch.tensor(fitted.action_scale)
         known = {"joint_position", "joint_velocity", "base_angular_velocity", "base_orientation", "command"}
-        if strange := sorted(set(self.contract.signals) - known):
+        if strange := sorted(set(self.contract.readings) - known):
             raise ConfigError(f"the policy reads {', '.join(strange)}, which a robot's readings do not give")
 
     @property
@@ -89,7 +89,7 @@ class World:
     def signals(self) -> dict[str, Tensor]:
         """Return the raw signals of a robot's sensors, (N, width) float32, joints in the order of ``env.robot``."""
         found = self.env.sensing.signals()
-        return {name: found[name] for name in self.contract.signals}
+        return {name: found[name] for name in self.contract.readings}
 
     def act(self, signals: Mapping[str, Tensor]) -> Tensor:
         """Evaluate every policy on signals as ``signals`` gives them; return joint targets (N, J) in rad."""

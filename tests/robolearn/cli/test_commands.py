@@ -143,6 +143,24 @@ def test_eval_prints_and_writes_figures(trained, tmp_path, capsys):
     assert sum(push["survival"]["count"] for push in data["pushes"]) <= 4
 
 
+def test_eval_holds_a_setting_or_its_default(budget_file, tmp_path, capsys):
+    path = tmp_path / "figures.json"
+    words = ["--seeds", "1", "--num-envs", "2", "--seconds", "1.2", "--impulses", "none", "--threads", "1"]
+    for given, held in (([], 0.9), (["--set", "budget=0.6"], 0.6)):
+        assert main(["eval", str(budget_file.parent), *words, *given, "--json", str(path)]) == 0
+        assert f"2 episodes (1 seeds x 2), budget {held:g}, mean" in capsys.readouterr().out
+        assert json.loads(path.read_text())["settings"] == {"budget": held}
+
+
+@pytest.mark.parametrize("command", [["eval", "--quick"], ["play", "--viewer", "video", "--seconds", "0.1"]])
+def test_a_setting_that_a_policy_does_not_have_is_refused(trained, budget_file, command, capsys):
+    words = [*command, "--threads", "1", "--set"]
+    assert main([*words, "budget=0.6", str(trained)]) == 2
+    assert "unknown setting 'budget': the task has none" in capsys.readouterr().err
+    assert main([*words, "budget=0.3", str(budget_file.parent)]) == 2
+    assert "setting 'budget': must be from 0.5 to 1, got 0.3" in capsys.readouterr().err
+
+
 def test_eval_writes_a_report_that_can_be_played(trained, tmp_path, capsys):
     folder = tmp_path / "release"
     words = [

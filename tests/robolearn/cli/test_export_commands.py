@@ -43,6 +43,15 @@ def test_export_of_sb3_models(tmp_path, capsys):
     assert "no such file" in capsys.readouterr().err
 
 
+def test_inspect_shows_what_the_operator_sets(budget_file, policy_file, capsys):
+    assert main(["inspect", str(budget_file)]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "share of the energy" in line)
+    assert line.split()[:1] == ["budget"]
+    assert "0.5 to 1, default 0.9" in line
+    assert main(["inspect", str(policy_file)]) == 0
+    assert "Settings" not in capsys.readouterr().out
+
+
 def test_inspect_shows_the_contract(policy_file, capsys):
     assert main(["inspect", str(policy_file)]) == 0
     text = capsys.readouterr().out

@@ -48,6 +48,10 @@ def failure(capsys, *words):
         (["deploy", "--sim", "simnode.hoisted=true"], "unknown node 'simnode'"),
         (["deploy", "--sim", "hoisted=true"], "unknown node 'hoisted'"),
         (["deploy", "--sim", "--params", "missing.yaml"], "missing.yaml: cannot be read"),
+        (["deploy", "--sim", "--set", "budget"], "--set budget: expected NAME=VALUE with a number"),
+        (["deploy", "--sim", "--set", "budget=0.7"], "setting 'budget': is one of a policy, and none is given"),
+        (["set", "budget=high"], "set budget=high: expected NAME=VALUE with a number"),
+        (["set", "budget=0.7", "--namespace", "a b"], "namespace 'a b'"),
         (["request", "strat"], "invalid choice: 'strat'"),
         (["request", "arm", "--domain", "x"], "argument --domain"),
         (["request", "arm", "--namespace", "a b"], "namespace 'a b'"),
@@ -62,7 +66,7 @@ def test_wrong_words_are_refused_in_one_line(capsys, monkeypatch, words, message
     assert message in line
 
 
-@pytest.mark.parametrize("words", [["deploy", "--real"], ["request", "arm"], ["teleop"]])
+@pytest.mark.parametrize("words", [["deploy", "--real"], ["request", "arm"], ["set", "budget=1"], ["teleop"]])
 def test_without_rclpy_one_line_says_what_to_install(capsys, monkeypatch, words):
     monkeypatch.setattr(processes.importlib.util, "find_spec", lambda name: None)
     code, line = failure(capsys, *words)
@@ -73,7 +77,7 @@ def test_without_rclpy_one_line_says_what_to_install(capsys, monkeypatch, words)
 def test_the_commands_need_no_training_packages(tmp_path):
     script = tmp_path / "slim.py"
     script.write_text(SLIM)
-    for words in (["deploy", "--help"], ["request", "--help"], ["teleop", "--help"]):
+    for words in (["deploy", "--help"], ["request", "--help"], ["set", "--help"], ["teleop", "--help"]):
         done = subprocess.run(
             [sys.executable, str(script), *words], capture_output=True, text=True, timeout=120, check=False
         )

@@ -86,6 +86,14 @@ def test_parameters_by_node(tmp_path):
     assert "hoisted" not in specs["safety_monitor"].parameters
 
 
+def test_settings_go_to_the_policy_s_node(budget_file):
+    specs = by_name(policy=str(budget_file), settings={"budget": 0.7})
+    assert specs["policy_node"].parameters["budget"] == 0.7
+    assert "budget" not in specs["safety_monitor"].parameters
+    with pytest.raises(ConfigError, match=r"policy\.onnx: setting 'budget': must be from 0\.5 to 1, got 1\.5"):
+        by_name(policy=str(budget_file), settings={"budget": 1.5})
+
+
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
@@ -109,6 +117,8 @@ def test_parameters_by_node(tmp_path):
         ({"parameters": {"sim_node": {"fault": {"kind": "noise"}}}}, "sim_node.fault: expected a number, text"),
         ({"record": __file__}, "is no folder that can be written"),
         ({"record": f"{__file__}/x"}, "test_bringup.py is no folder that can be written"),
+        ({"settings": {"budget": 0.7}}, "setting 'budget': is one of a policy, and none is given"),
+        ({"policy": RELEASED, "settings": {"budget": 0.7}}, "unknown setting 'budget': the policy has none"),
         ({"parameter_files": ("missing.yaml",)}, "missing.yaml: cannot be read"),
     ],
 )

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from robolearn.config import ConfigError
 from robolearn.deploy import onnx_file
-from robolearn.deploy.contract import KEY, from_metadata, to_json
+from robolearn.deploy.contract import KEY, from_metadata, to_json, with_defaults
 from robolearn.deploy.onnx_file import PolicyFileError
 from robolearn.deploy.policy import OnnxPolicy
 
@@ -22,8 +24,8 @@ def policy(policy_file):
 def rewrite(policy_file, tmp_path):
     """Return a function that changes the contract, seals the file again and returns its path."""
 
-    def _rewrite(change, model=lambda model: model):
-        bare, metadata = onnx_file.unseal(policy_file.read_bytes())
+    def _rewrite(change, model=lambda model: model, file=policy_file):
+        bare, metadata = onnx_file.unseal(file.read_bytes())
         document = json.loads(metadata[KEY])
         result = change(document)
         metadata[KEY] = json.dumps(document if result is None else result)
@@ -94,6 +96,47 @@ def test_a_bad_reading_is_reported_and_leaves_the_memory(policy, bad):
     assert np.array_equal(after.joint_target, policy.step(signals).joint_target)
 
 
+def test_a_setting_acts_as_the_signal_of_its_name(budget_file):
+    """Set, given as a signal, or left at its default: what the network reads, and what another robot's policy has."""
+    policy, other = OnnxPolicy(budget_file), OnnxPolicy(budget_file)
+    signals = {name: value for name, value in stand(policy).items() if name != "budget"}
+    assert policy.step(signals).observation[-1] == pytest.approx(2.0 * 0.9)
+    policy.reset()
+    policy.set({"budget": 0.6})
+    outputs = [policy.step(signals), policy.another().step(signals), other.step({**signals, "budget": 0.6})]
+    for output in outputs:
+        assert output.observation[-1] == pytest.approx(2.0 * 0.6)
+        assert np.array_equal(output.joint_target, outputs[0].joint_target)
+    other.reset()
+    assert not np.array_equal(other.step(signals).joint_target, outputs[0].joint_target)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"budget": 0.49}, "setting 'budget': must be from 0.5 to 1, got 0.49"),
+        ({"budget": float("nan")}, "must be from 0.5 to 1, got nan"),
+        ({"budget": 0.7, "buget": 0.7}, "unknown setting 'buget'. Did you mean 'budget'"),
+    ],
+)
+def test_what_cannot_be_set_changes_nothing(budget_file, policy, values, message):
+    budgeted = OnnxPolicy(budget_file)
+    with pytest.raises(ConfigError, match=message):
+        budgeted.set(values)
+    assert budgeted.settings == {"budget": 0.9}
+    with pytest.raises(ConfigError, match="the policy has none"):
+        policy.set(values)
+
+
+def test_a_file_with_other_defaults_is_the_same_policy(budget_file):
+    before, after = OnnxPolicy(budget_file), OnnxPolicy(with_defaults(budget_file.read_bytes(), {"budget": 0.55}))
+    assert after.settings == {"budget": 0.55}
+    after.set({"budget": 0.9})
+    assert np.array_equal(after.step(stand(after)).joint_target, before.step(stand(before)).joint_target)
+    with pytest.raises(ConfigError, match=r"from 0\.5 to 1, got 2"):
+        with_defaults(budget_file.read_bytes(), {"budget": 2.0})
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -123,8 +166,8 @@ FREE = ("contract.provenance", "contract.golden[0].")
 """Tables whose keys are free, or are checked as a whole."""
 
 
-def test_no_field_may_be_missing(policy_file, rewrite):
-    document = json.loads(to_json(OnnxPolicy(policy_file).contract))
+def test_no_field_may_be_missing(budget_file, rewrite):
+    document = json.loads(to_json(OnnxPolicy(budget_file).contract))
     paths = [path for path, _, _ in fields(document) if not path.startswith(("contract.provenance.", FREE[1]))]
     assert len(paths) > 40
     for wanted in paths:
@@ -135,7 +178,25 @@ def test_no_field_may_be_missing(policy_file, rewrite):
                     del mapping[key]
 
         with pytest.raises(PolicyFileError):
-            OnnxPolicy(rewrite(remove))
+            OnnxPolicy(rewrite(remove, file=budget_file))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.pop("settings"), r"settings has [], but of the signals the operator sets ['budget']"),
+        (lambda d: d["settings"].update(pace=d["settings"]["budget"]), "settings has ['budget', 'pace']"),
+        (lambda d: d["settings"]["budget"].update(default=1.1), "default must be from low to high"),
+        (lambda d: d["settings"]["budget"].update(low=1.0), "low must be below high"),
+        (lambda d: d["signals"]["budget"].update(width=2), "of the signals the operator sets []"),
+    ],
+)
+def test_settings_that_do_not_fit_the_signals_are_refused(rewrite, budget_file, change, message):
+    def apply(document):
+        change(document)
+
+    with pytest.raises(PolicyFileError, match=re.escape(message)):
+        OnnxPolicy(rewrite(apply, file=budget_file))
 
 
 @pytest.mark.parametrize(
@@ -195,8 +256,12 @@ def test_a_graph_that_the_runtime_cannot_load(rewrite):
         OnnxPolicy(rewrite(lambda d: None, model=lambda model: b""))
 
 
-def test_the_document_survives_the_round_trip(policy):
+def test_the_document_survives_the_round_trip(policy, budget_file):
     assert from_metadata({KEY: to_json(policy.contract)}) == policy.contract
+    budgeted = OnnxPolicy(budget_file).contract
+    assert from_metadata({KEY: to_json(budgeted)}) == budgeted
+    assert "settings" not in json.loads(to_json(policy.contract))  # its file is as before there were settings
+    assert json.loads(to_json(budgeted))["settings"]["budget"]["default"] == 0.9
 
 
 def test_deploy_needs_nothing_but_numpy_yaml_and_onnxruntime(policy_file):

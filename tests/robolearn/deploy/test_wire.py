@@ -13,13 +13,24 @@ from hypothesis import strategies as st
 
 from robolearn.deploy.inputs import Inputs, PolicyResult
 from robolearn.deploy.modes import Mode
+from robolearn.deploy.power import Power
 from robolearn.deploy.types import JointCommand, RobotState
-from robolearn.deploy.wire import CommandPacket, Packet, PolicyPackets, StatePacket, TickPacket, WireError
+from robolearn.deploy.wire import (
+    CommandPacket,
+    Packet,
+    PolicyPackets,
+    PowerPacket,
+    StatePacket,
+    TickPacket,
+    WireError,
+)
 
 from .kit import make_robot
 
 ROBOT = make_robot()
-CONTRACT = SimpleNamespace(command=("vx", "vy"), observation=SimpleNamespace(width=3))  # all that packets look at
+CONTRACT = SimpleNamespace(  # all that packets look at
+    command=("vx", "vy"), observation=SimpleNamespace(width=3), settings={}
+)
 STATE = StatePacket(ROBOT)
 COMMAND = CommandPacket(ROBOT)
 POLICY = PolicyPackets(ROBOT, CONTRACT, "0123")
@@ -88,6 +99,15 @@ def test_a_command_survives_the_way(command, cycle):
     assert all(same(getattr(found, name), getattr(command, name)) for name in JointCommand.__slots__)
 
 
+def test_power_is_for_everyone_who_knows_the_order():
+    """docs/deployment.md tells it to those who do not read packets."""
+    packet = PowerPacket(ROBOT)
+    data = packet.pack(1.5, Power(power=40.0, energy=7.0))
+    assert list(data) == [1.5, 40.0, 7.0]
+    found = packet.packet.unpack(*over(packet.packet, data))
+    assert {name: float(value[0]) for name, value in found.items()} == {"cycle": 1.5, "power": 40.0, "energy": 7.0}
+
+
 @given(states, vectors(2), numbers, st.booleans())
 def test_a_request_survives_the_way(state, command, number, first):
     got, begins, seen, asked = POLICY.asked(*over(POLICY.input, POLICY.ask(number, first, state, command)))
@@ -104,6 +124,22 @@ def test_an_answer_survives_the_way(target, action, observation, seconds, number
     assert (got, found.stamp) == (number, 8.0)
     for name in ("joint_target", "action", "observation", "inference_time"):
         assert same(getattr(found, name), getattr(result, name)), name
+
+
+@given(vectors(2), vectors(2))
+def test_what_the_operator_had_set_comes_with_the_answer(target, settings):
+    packets = PolicyPackets(ROBOT, SimpleNamespace(**{**vars(CONTRACT), "settings": dict.fromkeys("ab")}), "0123")
+    result = PolicyResult(target, target, np.zeros(3), 0.0, 0.0, settings)
+    assert same(packets.answered(*over(packets.output, packets.answer(7, result)), now=0.0)[1].settings, settings)
+
+
+def test_packets_of_a_policy_without_settings_are_as_before_there_were_any():
+    """Recordings of then are read by this fingerprint."""
+    assert f"{POLICY.input.fingerprint:08x} {POLICY.output.fingerprint:08x}" == "da3a646a 0a3ac33a"
+    assert "settings" not in POLICY.output.unpack(
+        POLICY.output.pack(number=0, inference_time=0, joint_target=0, action=0, observation=0),
+        POLICY.output.fingerprint,
+    )
 
 
 def test_single_precision_is_exact_in_a_packet():
@@ -144,7 +180,7 @@ def test_another_policy_is_refused():
     other = PolicyPackets(ROBOT, CONTRACT, "4567")
     with pytest.raises(WireError, match="another policy"):
         other.asked(POLICY.ask(1, True, reading(), np.zeros(2)), POLICY.input.fingerprint)
-    contract = SimpleNamespace(command=CONTRACT.command, observation=SimpleNamespace(width=4))
+    contract = SimpleNamespace(command=CONTRACT.command, observation=SimpleNamespace(width=4), settings={})
     wider = PolicyPackets(ROBOT, contract, "0123")
     assert wider.input.fingerprint == POLICY.input.fingerprint
     assert wider.output.fingerprint != POLICY.output.fingerprint

@@ -8,12 +8,15 @@ import pytest
 import torch
 
 from robolearn.config import ConfigError
+from robolearn.deploy.contract import Setting, Signal
 from robolearn.deploy.policy import OnnxPolicy
 from robolearn.experiment import compose, make_env
 from robolearn.export import export as exporting
 from robolearn.export.export import ParityError, export, from_run
 from robolearn.rl.checkpoint import load_policy
 from robolearn.run_folder import find_run
+
+from ..conftest import BUDGET
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +28,7 @@ def short(monkeypatch):
 
 VARIANTS = {
     "plain": ([], {}),
+    "budget": ([*BUDGET, "task.observations.policy.history=2"], {}),
     "history": (["task.observations.policy.history=4"], {}),
     "recurrent": ([], {"rnn": "gru", "rnn_size": 8}),
     "clock": (["task.gait.period=0.37", "task.observations.policy.terms.gait_clock.scale=1.0"], {}),
@@ -66,6 +70,20 @@ def test_statistics_are_those_of_the_noisy_task(policy_file):
     assert (spread > 1.5 * 0.05 / np.sqrt(3) * 0.99).all()  # at least the sensor noise, U(-1.5, 1.5) rad/s times 0.05
     assert (np.array(observation.statistics.low) <= np.array(observation.statistics.mean)).all()
     assert (np.array(observation.statistics.mean) <= np.array(observation.statistics.high)).all()
+
+
+def test_a_setting_keeps_its_range_default_and_meaning(budget_file):
+    contract = OnnxPolicy(budget_file).contract
+    assert contract.settings == {"budget": Setting(0.5, 1.0, 0.9, "1", "share of the energy")}
+    assert contract.signals["budget"] == Signal(1, "see settings", "set by the operator")
+    assert contract.observation.terms[-1].scale == (2.0,)
+    low, high = contract.observation.statistics.low[-1], contract.observation.statistics.high[-1]
+    assert 1.0 <= low < 1.5 < high <= 2.0  # drawn anew for every robot, twice the budget
+
+
+def test_a_setting_that_only_the_critic_reads_is_none_of_the_policy(tmp_path, make_policy):
+    path = make_policy(tmp_path, BUDGET[0], "task.observations.critic.terms.budget={}")
+    assert OnnxPolicy(path).contract.settings == {}
 
 
 def test_flat_keys_for_other_controllers(policy_file):

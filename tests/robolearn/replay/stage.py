@@ -13,11 +13,12 @@ from robolearn.deploy.contract import read_contract
 from robolearn.deploy.inputs import Inputs
 from robolearn.deploy.modes import Mode, Request
 from robolearn.deploy.policy import OnnxPolicy
+from robolearn.deploy.power import PowerMeter
 from robolearn.deploy.recording import describe, folder_name, write_about
 from robolearn.deploy.robot import load_robot_file
 from robolearn.deploy.runner import ControlLoop, PolicyRunner
 from robolearn.deploy.types import RobotState
-from robolearn.deploy.wire import CommandPacket, PolicyPackets, StatePacket, TickPacket
+from robolearn.deploy.wire import CommandPacket, PolicyPackets, PowerPacket, StatePacket, TickPacket
 
 TYPES = get_typestore(Stores.ROS2_KILTED)
 FLOATS, TEXT, TWIST = "std_msgs/msg/Float64MultiArray", "std_msgs/msg/String", "geometry_msgs/msg/Twist"
@@ -60,6 +61,7 @@ class Stage:
             self.runner = PolicyRunner(OnnxPolicy(policy), self.robot, timer=iter(np.arange(1e6) * 1e-4).__next__)
             self.setup = self.runner.setup
         self.states, self.joint = StatePacket(self.robot), CommandPacket(self.robot)
+        self.powers, self.meter = PowerPacket(self.robot), PowerMeter()
         self.ticks = TickPacket(self.robot, self.commands)
         self.loop = ControlLoop(self, self.robot, self if policy is not None else None, latched)
 
@@ -132,6 +134,7 @@ class Stage:
         calm = {"estop": False, "command_age": 0.0, "policy_age": 0.0, "monitor_age": 0.0, "hardware_age": 0.0}
         given = Inputs(command=np.array(command[: self.commands]), **{**calm, **inputs})
         output = self.loop.tick(given, self.now).output
+        self.put("power", self.powers.packet, self.powers.pack(self.now, self.meter.take(self.cycle)))
         self.put("joint_commands_wanted", self.joint.packet, self.joint.pack(self.now, output.wanted))
         tick = self.ticks.pack(self.now, self.now + 1000.0, self.now, self.used, given, output)
         self.put("safety_monitor/tick", self.ticks.packet, tick)

@@ -27,7 +27,7 @@ def test_roll_and_pitch_of_a_quaternion(roll, pitch, yaw):
 
 def test_all_pictures_of_a_run(bag, tmp_path):
     paths = draw(load(bag), tmp_path / "new" / "folder", (2.0, 3.2))
-    assert [path.name for path in paths] == ["joints.png", "velocities.png", "base.png", "timing.png"]
+    assert [path.name for path in paths] == ["joints.png", "velocities.png", "base.png", "power.png", "timing.png"]
     for path in paths:
         assert image.imread(path).std() > 0.01  # not blank
 

@@ -33,7 +33,7 @@ def test_everything_is_read_at_its_time(bag, played):
     found = load(bag)
     ticks = played.sequence
     assert (found.complete, found.lost, dict(found.unreadable)) == (True, 0, {})
-    for series in (found.states, found.commands, found.wanted, found.ticks):
+    for series in (found.states, found.commands, found.wanted, found.ticks, found.power):
         assert len(series) == ticks
         assert np.allclose(series.time, np.arange(ticks) / 200.0, atol=1e-6)
     assert len(found.asked) == len(found.answered) == played.number

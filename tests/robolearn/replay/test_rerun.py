@@ -1,5 +1,6 @@
 """A policy over recorded requests: what differs is named, first and most, and nothing else is."""
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from robolearn.replay import report
 from robolearn.replay.mcap import BagError
 from robolearn.replay.recording import load
 from robolearn.replay.rerun import rerun
+from robolearn.replay.summary import summarize
 
 from .stage import Stage
 
@@ -104,6 +106,62 @@ def test_the_beginning_of_a_second_walk_forgets_the_first(policy_file, tmp_path)
     recording = load(stage.write(tmp_path))
     assert recording.asked.column("first").sum() == 2
     assert rerun(recording).identical
+
+
+@pytest.fixture(scope="module")
+def budgeted(budget_file):
+    """A run in which the operator changes the budget twice; its policy remembers the past in a recurrent layer."""
+    stage = Stage(budget_file).play(0.1)
+    for budget in (0.6, 0.75):
+        stage.runner._policy.set({"budget": budget})
+        stage.run(0.2)
+    return stage
+
+
+def test_a_setting_that_changed_during_the_run_is_run_again_as_it_was(budgeted, tmp_path):
+    recording = load(budgeted.write(tmp_path))
+    assert sorted(set(recording.answered.column("settings"))) == [0.6, 0.75, 0.9]
+    found = rerun(recording)
+    assert found.identical
+    assert (found.outputs, found.skipped) == (budgeted.number, 0)
+
+
+def test_the_words_tell_when_a_setting_changed(budgeted, bag, tmp_path):
+    recording = load(budgeted.write(tmp_path))
+    lines = report.overview(recording, summarize(recording)).splitlines()
+    begin = lines.index("settings of the policy")
+    told = [line.split() for line in lines[begin + 1 : begin + 4]]
+    assert [(name, float(value)) for name, _, _, value in told] == [("budget", 0.9), ("budget", 0.6), ("budget", 0.75)]
+    since = [float(time) for _, time, _, _ in told]
+    assert np.diff(since) == pytest.approx([0.1, 0.2], abs=0.025)  # to the policy's next output
+    assert lines[begin + 4] == ""
+    without = load(bag)
+    assert "settings of the policy" not in report.overview(without, summarize(without))
+
+
+def test_a_setting_that_was_recorded_wrongly_is_found(budgeted, tmp_path):
+    """What is run again is what the answers say, not what makes the difference vanish."""
+    recording = load(budgeted.write(tmp_path))
+    recording.answered["settings"][12] += 0.01
+    found = rerun(recording)
+    assert found.first.name == "budget"
+    assert found.first.since == recording.asked.time[12]
+
+
+def test_without_its_answer_a_request_has_the_setting_of_its_neighbours_or_none(budgeted, tmp_path):
+    held = load(budgeted.write(tmp_path / "all")).answered.column("settings")
+    changed = np.flatnonzero(np.diff(held)).tolist()
+    assert len(changed) == 2
+    between, at_the_change = copy.copy(budgeted), copy.copy(budgeted)
+    for stage, lost in ((between, [2, 3]), (at_the_change, [changed[0] + 1])):
+        stage.messages = list(budgeted.messages)
+        stage.drop("policy_output", lost)
+    found = rerun(load(between.write(tmp_path / "between")))
+    assert found.identical
+    assert (found.outputs, found.skipped) == (budgeted.number - 2, 2)
+    found = rerun(load(at_the_change.write(tmp_path / "change")))
+    assert found.identical
+    assert found.outputs == changed[0] + 1  # from there on nobody knows what it remembered
 
 
 def test_what_is_not_finite_is_a_difference_unless_both_are(policy_file, tmp_path):

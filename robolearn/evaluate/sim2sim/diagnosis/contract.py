@@ -81,7 +81,7 @@ def _names(reference: World, candidate: World) -> Finding:
 
 def _read_back(world: World, states: States) -> dict[str, Array]:
     """Set states (M) and return what every signal but the command says then, (M, width)."""
-    names = [name for name in world.contract.signals if name != "command"]
+    names = [name for name in world.contract.readings if name != "command"]
 
     def run(ids: Indices) -> Array:
         place(world, states[ids])

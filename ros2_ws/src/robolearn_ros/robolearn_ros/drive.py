@@ -8,9 +8,10 @@ from sensor_msgs.msg import BatteryState, Imu, JointState
 from std_msgs.msg import Float64MultiArray
 
 from hardware.base import Lifecycle, RobotDriver
+from robolearn.deploy.power import Power, PowerMeter
 from robolearn.deploy.robot import RobotFile
 from robolearn.deploy.types import JointCommand, RobotState
-from robolearn.deploy.wire import CommandPacket, StatePacket, WireError
+from robolearn.deploy.wire import CommandPacket, PowerPacket, StatePacket, WireError
 from robolearn_ros import messages, qos
 from robolearn_ros.node import ERROR, OK, WARN, RobotNode
 
@@ -50,6 +51,8 @@ class Drive:
         self._node, self._robot, self._driver = node, robot, driver
         self._state, self._command = StatePacket(robot), CommandPacket(robot)
         self._readings = node.publisher(Float64MultiArray, "robot_state", qos.SENSOR)
+        self._meter, self._power = PowerMeter(), PowerPacket(robot)
+        self._powers = node.publisher(Float64MultiArray, "power", qos.SENSOR)
         self._public = public
         if public:
             self._joints = node.publisher(JointState, "joint_states", qos.SENSOR)
@@ -69,7 +72,11 @@ class Drive:
         packet = self._state.pack(cycle, fault, state)
         self._readings.publish(messages.multi_array(self._state.packet, packet))
         self._count += 1
-        if state is None or self._count % self._every:
+        if state is None:
+            return
+        power = self._meter.take(state)
+        self._powers.publish(messages.multi_array(self._power.packet, self._power.pack(cycle, power)))
+        if self._count % self._every:
             return
         each_second = self._count % round(self._robot.control_hz) < self._every
         if self._public:
@@ -79,7 +86,7 @@ class Drive:
             if each_second:
                 self._battery.publish(messages.battery(state, stamp))
         if each_second:
-            self._report()
+            self._report(power)
 
     def take(self, timeout: float) -> Order | None:
         """Return the newest command, waiting at most ``timeout`` s for one."""
@@ -122,9 +129,14 @@ class Drive:
             self._limp_since = None
         self._driver.write_command(order.command)
 
-    def _report(self) -> None:
+    def _report(self, power: Power) -> None:
         fault = self._driver.fault
-        values: dict[str, object] = {"life cycle": self._driver.state.value, "commands refused": self.refused}
+        values: dict[str, object] = {
+            "life cycle": self._driver.state.value,
+            "commands refused": self.refused,
+            "power, W": f"{power.power:.1f}",
+            "energy, J": f"{power.energy:.1f}",
+        }
         if (count := self._node.count_publishers("joint_commands")) > 1:
             values["publishers of joint_commands"] = count
             self._node.report("commands", ERROR, "several nodes command this robot: is there a second safety_monitor?")

@@ -10,12 +10,13 @@ from launch.launch_description import LaunchDescription
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from robolearn.config import ConfigError
+from robolearn.config import ConfigError, parse_settings
 from robolearn.deploy.bringup import PACKAGE, BringUp, NodeSpec, plan
 
 ARGUMENTS = {
     "robot": ("a1", "robot file: a name that ships, or the path of a YAML file"),
     "policy": ("", "policy file (.onnx); empty: the robot can only stand"),
+    "settings": ("", "of the policy, NAME=VALUE, separated by commas; the others are at the defaults of its file"),
     "sim": (None, "true: the simulated robot; false: the real one"),
     "namespace": ("", "of all nodes and topics"),
     "use_sim_time": ("", "true, false; empty: as sim"),
@@ -59,8 +60,13 @@ def _wanted(values: dict[str, str]) -> BringUp:
         record=values["record"],
         teleop=_truth("teleop", values["teleop"]),
         latch_file=values["latch_file"],
-        parameter_files=tuple(file.strip() for file in values["params"].split(",") if file.strip()),
+        parameter_files=_words(values["params"]),
+        settings=parse_settings(_words(values["settings"]), "settings"),
     )
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 def _truth(name: str, text: str) -> bool:

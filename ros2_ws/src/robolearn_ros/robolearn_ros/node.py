@@ -103,9 +103,13 @@ class RobotNode(LifecycleNode):
         self._inboxes: list[Inbox[Any]] = []
         self._active = False
         try:
-            for parameter in (*COMMON, *parameters):
+            declared = [*COMMON, *parameters]
+            for parameter in declared:
                 self._declare(parameter)
-            self._refuse_unknown((*COMMON, *parameters))
+            for parameter in self.further_parameters():
+                self._declare(parameter)
+                declared.append(parameter)
+            self._refuse_unknown(declared)
             self._claim()
         except ConfigError:
             self.destroy_node()
@@ -118,6 +122,10 @@ class RobotNode(LifecycleNode):
         self.create_timer(1.0, self._every_second, clock=self.steady_clock)
 
     # What a node fills in.
+
+    def further_parameters(self) -> Sequence[Parameter]:
+        """Return parameters that depend on the values of those declared already."""
+        return ()
 
     def setup(self) -> None:
         """Load and validate."""

@@ -1,4 +1,4 @@
-"""An operator as a program: asks the safety monitor, steers, watches; and injects faults into a simulated robot."""
+"""An operator as a program: asks, steers, sets and watches a robot; and injects faults into a simulated one."""
 
 from __future__ import annotations
 
@@ -85,12 +85,15 @@ class Operator:
         self._calls: dict[str, Client] = {
             request: self._node.create_client(Trigger, f"safety_monitor/{request}") for request in Request
         }
-        self._simulation: Client = self._node.create_client(SetParameters, "sim_node/set_parameters")
+        self._setters: dict[str, Client] = {
+            node: self._node.create_client(SetParameters, f"{node}/set_parameters")
+            for node in ("sim_node", "policy_node")
+        }
         self._placing: Client = self._node.create_client(Trigger, "sim_node/place")
         # Created last, see _call.
         self._doors: dict[str, Client] = {
             node: self._node.create_client(GetParameters, f"{node}/get_parameters")
-            for node in ("safety_monitor", "sim_node")
+            for node in ("safety_monitor", "sim_node", "policy_node")
         }
         self._commands = self._node.create_publisher(Twist, "cmd_vel", qos.COMMAND)
         self._node.create_subscription(String, "safety_monitor/state", self._on_state, qos.LATCHED)
@@ -232,14 +235,28 @@ class Operator:
             ConfigError: the simulated robot refuses it.
             OperatorError: there is no simulated robot.
         """
+        self._set("sim_node", parameter, value, timeout)
+
+    def set_policy(self, setting: str, value: float, timeout: float = TIMEOUT) -> None:
+        """Set what the policy's file calls a setting, from its next output on.
+
+        Raises:
+            ConfigError: the policy has no such setting, or the value is outside of its range.
+            OperatorError: there is no policy.
+        """
+        self._set("policy_node", setting, float(value), timeout)
+
+    def _set(self, node: str, parameter: str, value: bool | str | float, timeout: float) -> None:
         if isinstance(value, bool):
             content = ParameterValue(type=ParameterType.PARAMETER_BOOL, bool_value=value)
+        elif isinstance(value, float):
+            content = ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=value)
         else:
             content = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=value)
         request = SetParameters.Request(parameters=[Parameter(name=parameter, value=content)])
-        (result,) = self._call(self._simulation, request, "sim_node", timeout).results
+        (result,) = self._call(self._setters[node], request, node, timeout).results
         if not result.successful:
-            raise ConfigError(f"sim_node refuses {parameter} {value!r}: {result.reason}")
+            raise ConfigError(f"{node} refuses {parameter} {value!r}: {result.reason}")
 
     def alive(self, node: str) -> bool:
         """Tell whether a node of this robot gives signs of life; it may not be active yet."""

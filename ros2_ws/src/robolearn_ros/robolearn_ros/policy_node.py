@@ -1,16 +1,24 @@
-"""The policy as a function: a request with readings and command comes, the ONNX file's answer goes."""
+"""The policy as a function: a request with readings and command comes, the ONNX file's answer goes.
+
+What the operator may set of the policy is a parameter of this node, named, described and limited by the policy file. A
+change counts from the next request on, and every answer says what was set.
+"""
 
 from __future__ import annotations
 
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.parameter import Parameter as RosParameter
 from std_msgs.msg import Float64MultiArray
 
 from robolearn.config import ConfigError
 from robolearn.deploy.contract import read_contract
+from robolearn.deploy.onnx_file import PolicyFileError
 from robolearn.deploy.policy import OnnxPolicy
 from robolearn.deploy.robot import load_robot_file
 from robolearn.deploy.runner import PolicyRunner
@@ -28,6 +36,19 @@ class PolicyNode(RobotNode):
     def __init__(self, **options: Any) -> None:
         super().__init__("policy_node", PARAMETERS, **options)
         self._thread: threading.Thread | None = None
+        self._policy: OnnxPolicy | None = None
+        self.add_on_set_parameters_callback(self._on_parameters)
+
+    def further_parameters(self) -> Sequence[Parameter]:
+        """One for each setting of the policy; none where its file cannot be read, which ``setup`` refuses."""
+        try:
+            contract, _ = read_contract(self.value("policy"))
+        except PolicyFileError:
+            return ()
+        return [
+            Parameter(name, each.default, f"{each.meaning}, {each.unit}", each.low, each.high, live=True)
+            for name, each in contract.settings.items()
+        ]
 
     def setup(self) -> None:
         """Load robot file and policy and check that they fit."""
@@ -38,7 +59,9 @@ class PolicyNode(RobotNode):
         contract, sha256 = read_contract(path)
         # In simulated time the world stands still while the policy thinks: it takes no time.
         timer = (lambda: 0.0) if self.value("use_sim_time") else time.perf_counter
-        self._runner = PolicyRunner(OnnxPolicy(path), robot, timer)
+        self._policy = OnnxPolicy(path)
+        self._policy.set({name: self.value(name) for name in contract.settings})
+        self._runner = PolicyRunner(self._policy, robot, timer)
         self._packets = PolicyPackets(robot, contract, sha256)
         self.get_logger().info(
             f"policy {path} for robot {robot.name}, one output every {1e3 * contract.control_dt:g} ms"
@@ -53,6 +76,7 @@ class PolicyNode(RobotNode):
         self._thread = threading.Thread(target=self._run, name="policy", daemon=True)
         self._thread.start()
         self.report("policy", OK, "ready")
+        self._report_settings()
 
     def stop(self) -> None:
         """Answer no more."""
@@ -60,6 +84,24 @@ class PolicyNode(RobotNode):
             self._ended.set()
             self._thread.join()
             self._thread = None
+
+    def _on_parameters(self, parameters: list[RosParameter]) -> SetParametersResult:
+        """Take new settings, all or none of them; before the policy is loaded, ``setup`` will."""
+        policy = self._policy
+        wanted = {each.name: each.value for each in parameters if policy and each.name in policy.settings}
+        if policy is None or not wanted:
+            return SetParametersResult(successful=True)
+        try:
+            policy.set(wanted)
+        except ConfigError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        self._report_settings()
+        self.publish_diagnostics()  # the level is the same, but the operator looks for the new value
+        return SetParametersResult(successful=True)
+
+    def _report_settings(self) -> None:
+        if self._policy is not None and self._policy.settings:
+            self.report("settings", OK, "as the policy is given them", self._policy.settings)
 
     def _run(self) -> None:
         while not self._ended.is_set():

@@ -43,6 +43,7 @@ TOPICS = (
     Topic("joint_commands_wanted", Float64MultiArray, qos.SENSOR),
     Topic("policy_input", Float64MultiArray, qos.COMMAND),
     Topic("policy_output", Float64MultiArray, qos.COMMAND),
+    Topic("power", Float64MultiArray, qos.SENSOR),
     Topic("joint_states", JointState, qos.SENSOR),
     Topic("imu/data", Imu, qos.SENSOR),
     Topic("battery_state", BatteryState, qos.SENSOR),

@@ -88,6 +88,7 @@ class Walked:
             contract=read_contract(POLICY)[0],
             policy=POLICY,
             wanted=NOTHING,
+            power=NOTHING,
             velocity=NOTHING,
             notes=tuple(self.notes),
             modes=(),
