@@ -17,6 +17,7 @@ QUICK = (
     "time_to_walk",
     "scaling",
     "inference",
+    "constraints",
     "sim2sim",
     "deployed_agreement",
 )

@@ -1,0 +1,80 @@
+"""The benchmark of constrained learning end to end, tiny; and its figures from a table made by hand."""
+
+import csv
+
+import eco_small
+import eco_small_report
+import pytest
+
+ROWS = [
+    # label, share, weight, seed, budget, cost, return
+    ("shaped", 0.0, 0.0, 1, 1.0, 100.0, 50.0),
+    ("shaped", 0.0, 0.0, 2, 1.0, 120.0, 54.0),
+    ("shaped", 0.0, 0.5, 1, 1.0, 70.0, 40.0),
+    ("shaped", 0.0, 0.5, 2, 1.0, 74.0, 40.0),
+    ("eco", 0.7, 0.0, 1, 77.0, 75.0, 39.0),
+    ("eco", 0.7, 0.0, 2, 77.0, 76.0, 38.0),
+    ("crpo", 0.7, 0.0, 1, 77.0, 60.0, 45.0),
+    ("crpo", 0.7, 0.0, 2, 77.0, 64.0, 47.0),
+]
+
+
+@pytest.fixture
+def table(tmp_path):
+    path = tmp_path / "runs.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, eco_small.COLUMNS, restval=1.0)
+        writer.writeheader()
+        names = ("label", "share", "weight", "seed", "budget", "cost", "return")
+        writer.writerows(dict(zip(names, row, strict=True)) for row in ROWS)
+    return path
+
+
+def test_a_full_budget_is_what_the_free_runs_spend(table):
+    assert eco_small.full_power(table) == 110.0
+
+
+def test_summary_by_hand(table):
+    lines = {
+        (line["label"], line["weight"]): line for line in eco_small_report.summarise(eco_small_report.read_runs(table))
+    }
+    eco = lines["eco", 0.0]
+    assert eco["level"].value == pytest.approx(75.5 / 77.0)
+    assert eco["cost_std"] == pytest.approx(0.5**0.5 / 75.5)
+    assert eco["return"].value == 38.5
+    assert lines["shaped", 0.5]["cost"] == 72.0
+
+
+def test_domination_is_told(table):
+    """The price 0.5 costs less and returns more than eco; crpo costs less than any price."""
+    lines = eco_small_report.summarise(eco_small_report.read_runs(table))
+    assert eco_small_report.dominated(lines, "eco") == ["price 0.5 dominates eco at budget 0.7"]
+    assert eco_small_report.dominated(lines, "crpo") == []
+
+
+def test_runs_that_are_there_are_not_repeated(table, monkeypatch):
+    monkeypatch.setattr(eco_small.subprocess, "Popen", lambda *_, **__: pytest.fail("nothing is missing"))
+    tasks = [{"label": row[0], "share": row[1], "weight": row[2], "seed": row[3]} for row in ROWS]
+    eco_small.work(tasks, {}, table, 1)
+
+
+@pytest.mark.parametrize("label", ["shaped", "eco", "eco_release", "crpo"])
+def test_one_run(label, tmp_path):
+    task = {
+        "robot": "hopper", "cost_name": "mechanical_power", "iterations": 2, "num_envs": 8, "out": str(tmp_path),
+        "label": label, "share": 0.7, "weight": 0.0, "budget": 500.0, "seed": 1,
+    }  # fmt: skip
+    assert eco_small.run_one(task) == 0
+    (row,) = eco_small.read(tmp_path / "runs.csv")
+    assert float(row["cost"]) > 0
+    assert float(row["steps"]) == 3 * 8 * eco_small.STEPS  # one roll-out more, for the normalisers
+    page = eco_small_report.write_report(
+        tmp_path / "runs.csv", tmp_path, "hopper", "mechanical_power", "W", "robolearn bench eco_small"
+    )
+    assert "<svg" in page.read_text()
+
+
+def test_the_speed_task_is_set_beside_published_figures(tmp_path, table):
+    page = eco_small_report.write_report(table, tmp_path, "hopper", "speed_excess", "share of steps", "command")
+    text = page.read_text()
+    assert "PPOLag" in text and "0.56" in text  # 13.96 of 25
