@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 from stack import LIMIT, RELEASED, Stack
+from test_recorder import wait_for_ticks
 from test_refusals import refusal
 
 from robolearn.cli.main import main
@@ -65,6 +66,7 @@ def test_it_is_given_changed_refused_and_run_again_from_the_recording(policy, tm
             operator.wait_for(lambda: operator.robot_time > begin + seconds, LIMIT, "the robot walks")
             assert operator.state == "policy", operator.events
 
+        wait_for_ticks(tmp_path / "out")
         stack.walk(0.5)
         walk_on(0.5)
         operator.set_policy("budget", 0.55)
