@@ -16,7 +16,7 @@ from sim.tasks import list_tasks
 @pytest.mark.parametrize("name", list_experiments())
 def test_every_experiment_of_the_project_is_whole(name):
     config = compose(name)
-    assert config.name == name
+    assert config.name == name.replace("/", "_")
     assert config.robot in list_robots()
     again = compose(yaml.safe_load(dump_yaml(config)))
     assert again == config
@@ -190,3 +190,41 @@ def test_a_robot_without_mirror_symmetry_trains_without_mirrored_data(monkeypatc
     monkeypatch.setattr(experiment, "load_robot", lambda name: SimpleNamespace(mirror=None))
     assert compose("velocity_flat", robot="go2").ppo == dataclasses.replace(symmetric.ppo, symmetry="none")
     assert compose("velocity_flat", "go2", ["ppo.symmetry=loss"]).ppo.symmetry == "loss", "an explicit wish holds"
+
+
+def test_experiments_of_a_method_have_a_folder():
+    assert "eco/a1_power" in list_experiments()
+    config = compose("eco/a1_power")
+    assert config.name == "eco_a1_power"
+    assert config.eco is not None and config.eco.constraints["power"].budget == 60.0
+    assert "joint_power" not in config.task.rewards
+
+
+def test_budgets_are_entries_like_all_others():
+    config = compose("eco/a1_power", overrides=["eco.constraints.power.budget=80", "eco.constraints.mirror=null"])
+    assert config.eco is not None
+    assert list(config.eco.constraints) == ["power"]
+    assert config.eco.constraints["power"].budget == 80.0
+
+
+def test_a_bound_on_the_mirror_error_needs_it_computed():
+    with pytest.raises(ConfigError, match="a constraint on the mirror error"):
+        compose("eco/a1_power", overrides=["ppo.symmetry=augment"])
+
+
+def test_constraints_become_streams_of_the_runner():
+    config = compose("eco/a1_power", overrides=["env.num_envs=2", "env.threads=1", "runner.steps_per_env=8"])
+    env = make_env(config)
+    runner = make_runner(config, env)
+    assert runner.policy.num_costs == 1
+    assert runner.storage.rewards.shape[-1] == 2
+    metrics = {}
+    runner.learn(1, metrics.update)
+    assert {"eco/power/multiplier", "eco/mirror/share"} <= metrics.keys()
+    env.close()
+
+
+def test_a_constraint_on_a_cost_that_the_task_does_not_report_is_refused():
+    config = compose("eco/a1_power", overrides=["eco.constraints.power.cost=mechanical_powr"])
+    with pytest.raises(ConfigError, match="Did you mean 'mechanical_power'"):
+        make_runner(config, make_env(config, num_envs=1))
