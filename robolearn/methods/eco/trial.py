@@ -1,0 +1,183 @@
+"""One walk of the model-based walker in MuJoCo, and what it costs. Here the truth is read, to judge, never to control."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from robolearn.methods.eco.walker import Walker
+from sim.robots.robot import Robot
+from sim.scene import Scene
+
+Array = NDArray[np.float64]
+LEAN = math.cos(math.radians(60.0))  # a base that leans further has fallen
+LOW = 0.3  # m: so has one that is lower
+
+
+@dataclass(frozen=True)
+class Start:
+    """How far a start is off from standing still: half-widths of uniform draws.
+
+    Attributes:
+        joints: rad.
+        joint_speeds: rad/s.
+        velocity: m/s of the base, forwards and sideways.
+        tilt: rad, roll and pitch.
+        yaw: rad.
+    """
+
+    joints: float = 0.05
+    joint_speeds: float = 0.1
+    velocity: float = 0.05
+    tilt: float = 0.02
+    yaw: float = math.pi
+
+
+@dataclass
+class Walk:
+    """What happened, at the physics rate unless said otherwise; the settling time at the start does not count.
+
+    Attributes:
+        seconds: s until the fall or the end.
+        fallen: whether it fell.
+        power: W, mean of the sum of |torque * speed| over the joints.
+        power_control_rate: W, the same, looked at once per control step.
+        positive_power: W, mean of the sum of the motors' driving power only.
+        torque_square: (N m)^2, mean of the sum over the joints.
+        velocity: (2,) m/s, mean, forwards and to the left of the heading at the start of the measurement.
+        speed_error: m/s, root mean square, over one-second windows, of the forward velocity's error.
+        roll_std, pitch_std: rad, of the base.
+        peak_force: N, largest vertical force on one foot.
+        saturated: share of the physics steps in which a drive was at its limit.
+        estimate_error: m/s, root mean square of the estimated base velocity's error, per axis, at the control rate.
+        qpos: (T, nq), at the control rate, when recorded.
+    """
+
+    seconds: float = 0.0
+    fallen: bool = False
+    power: float = math.nan
+    power_control_rate: float = math.nan
+    positive_power: float = math.nan
+    torque_square: float = math.nan
+    velocity: tuple[float, float] = (math.nan, math.nan)
+    speed_error: float = math.nan
+    roll_std: float = math.nan
+    pitch_std: float = math.nan
+    peak_force: float = math.nan
+    saturated: float = math.nan
+    estimate_error: float = math.nan
+    qpos: list[Array] = field(default_factory=list, repr=False)
+
+
+def place(robot: Robot, scene: Scene, start: Start, rng: np.random.Generator) -> mujoco.MjData:
+    """Return a world in which the robot stands on its lower foot, off from rest as ``start`` says."""
+    data = mujoco.MjData(scene.model)
+    count = len(robot.joints)
+    tilt = rng.uniform(-start.tilt, start.tilt, 2)
+    quaternion = np.empty(4)
+    mujoco.mju_euler2Quat(quaternion, np.array([*tilt, rng.uniform(-start.yaw, start.yaw)]), "XYZ")
+    data.qpos[:3], data.qpos[3:7] = (0.0, 0.0, robot.base_height), quaternion
+    data.qpos[scene.joint_qpos] = np.array(robot.default_pose) + rng.uniform(-start.joints, start.joints, count)
+    data.qvel[:2] = rng.uniform(-start.velocity, start.velocity, 2)
+    data.qvel[scene.joint_qvel] = rng.uniform(-start.joint_speeds, start.joint_speeds, count)
+    mujoco.mj_forward(scene.model, data)
+    ends = [i for i in range(scene.model.ngeom) if scene.model.geom_conaffinity[i] and _is_foot(robot, scene.model, i)]
+    data.qpos[2] -= min(data.geom_xpos[i, 2] - scene.model.geom_size[i, 0] for i in ends)
+    mujoco.mj_forward(scene.model, data)
+    return data
+
+
+def _is_foot(robot: Robot, model: mujoco.MjModel, geom: int) -> bool:
+    return model.body(model.geom_bodyid[geom]).name in {foot.object for foot in robot.feet}
+
+
+def walk(
+    robot: Robot,
+    scene: Scene,
+    walker: Walker,
+    data: mujoco.MjData,
+    speed: float,
+    seconds: float,
+    settle: float = 2.0,
+    record: bool = False,
+) -> Walk:
+    """Walk straight ahead from where ``data`` stands, until the time is over or the robot has fallen.
+
+    Args:
+        robot: its torque limits hold.
+        scene: robot and floor; control steps of ``walker.config.dt`` must be whole physics steps.
+        walker: is reset.
+        data: the world, which is moved on.
+        speed: m/s.
+        seconds: s.
+        settle: s at the start that no figure counts.
+        record: keep the states.
+    """
+    model, limit = scene.model, np.array(robot.effort_limit)
+    steps = round(walker.config.dt / model.opt.timestep)
+    if abs(steps * model.opt.timestep - walker.config.dt) > 1e-9:
+        raise ValueError(f"control steps of {walker.config.dt} s are no whole physics steps of {model.opt.timestep} s")
+    q, dq = scene.joint_qpos, scene.joint_qvel
+    walker.reset()
+    result = Walk()
+    ticks, settled = round(seconds / walker.config.dt), round(settle / walker.config.dt)
+    rows: list[tuple[float, ...]] = []  # per physics step
+    slow: list[tuple[float, ...]] = []  # per control step
+    for tick in range(ticks):
+        command = (speed, 0.0, 0.0)
+        told = walker(data.qpos[q], data.qvel[dq], data.qpos[3:7], data.qvel[3:6], command)
+        assert walker.body is not None
+        error = walker.body.base_velocity - data.qvel[:3]
+        for _ in range(steps):
+            wanted = walker.kp * (told.position - data.qpos[q]) + walker.kd * (told.velocity - data.qvel[dq])
+            torque = np.clip(wanted + told.torque, -limit, limit)
+            data.ctrl[:] = torque
+            power = torque * data.qvel[dq]
+            if tick >= settled:
+                force = np.abs(data.sensordata[scene.foot_force][2::3]).max()
+                at_limit = float((np.abs(torque) >= limit).any())
+                rows.append((np.abs(power).sum(), power.clip(0).sum(), torque @ torque, force, at_limit))
+            mujoco.mj_step(model, data)
+        if record:
+            result.qpos.append(data.qpos.copy())
+        result.seconds = (tick + 1) * walker.config.dt
+        if tick >= settled:
+            slow.append((*data.qpos[:2], *_roll_pitch(data.qpos[3:7]), float(np.abs(power).sum()), *error))
+        result.fallen = _has_fallen(data)
+        if result.fallen:
+            break
+    if len(slow) > 1:
+        _measure(result, np.array(rows), np.array(slow), speed, walker)
+    return result
+
+
+def _has_fallen(data: mujoco.MjData) -> bool:
+    upright = 1.0 - 2.0 * (data.qpos[4] ** 2 + data.qpos[5] ** 2)
+    return not (data.qpos[2] > LOW and upright > LEAN)
+
+
+def _roll_pitch(quaternion: Array) -> tuple[float, float]:
+    w, x, y, z = quaternion
+    return math.atan2(2 * (w * x + y * z), 1 - 2 * (x * x + y * y)), math.asin(min(1.0, max(-1.0, 2 * (w * y - z * x))))
+
+
+def _measure(result: Walk, rows: Array, slow: Array, speed: float, walker: Walker) -> None:
+    assert walker.stepper is not None
+    result.power, result.positive_power, result.torque_square = (float(value) for value in rows[:, :3].mean(0))
+    result.peak_force, result.saturated = float(rows[:, 3].max()), float(rows[:, 4].mean())
+    result.power_control_rate = float(slow[:, 4].mean())
+    result.roll_std, result.pitch_std = float(slow[:, 2].std()), float(slow[:, 3].std())
+    result.estimate_error = float(np.sqrt((slow[:, 5:8] ** 2).mean()))
+    heading = walker.stepper.heading
+    turn = np.array([[math.cos(heading), math.sin(heading)], [-math.sin(heading), math.cos(heading)]])
+    path = slow[:, :2] @ turn.T
+    dt = walker.config.dt
+    result.velocity = tuple(float(value) for value in (path[-1] - path[0]) / ((len(path) - 1) * dt))
+    window = round(1.0 / dt)
+    if len(path) > window:
+        ahead = (path[window:, 0] - path[:-window, 0]) / (window * dt)
+        result.speed_error = float(np.sqrt(((ahead - speed) ** 2).mean()))
