@@ -15,6 +15,7 @@ from sim.scene import Scene
 
 Array = NDArray[np.float64]
 LEAN = math.cos(math.radians(60.0))  # a base that leans further has fallen
+KICK_EVERY = 4.0  # s
 LOW = 0.3  # m: so has one that is lower
 
 
@@ -103,6 +104,8 @@ def walk(
     speed: float,
     seconds: float,
     settle: float = 2.0,
+    kick: float = 0.0,
+    rng: np.random.Generator | None = None,
     record: bool = False,
 ) -> Walk:
     """Walk straight ahead from where ``data`` stands, until the time is over or the robot has fallen.
@@ -115,6 +118,8 @@ def walk(
         speed: m/s.
         seconds: s.
         settle: s at the start that no figure counts.
+        kick: m/s by which the base's velocity changes every ``KICK_EVERY`` s, in a random level direction.
+        rng: draws the kicks' directions.
         record: keep the states.
     """
     model, limit = scene.model, np.array(robot.effort_limit)
@@ -127,7 +132,11 @@ def walk(
     ticks, settled = round(seconds / walker.config.dt), round(settle / walker.config.dt)
     rows: list[tuple[float, ...]] = []  # per physics step
     slow: list[tuple[float, ...]] = []  # per control step
+    kicks = rng or np.random.default_rng(0)
     for tick in range(ticks):
+        if kick and tick and tick % round(KICK_EVERY / walker.config.dt) == 0:
+            angle = kicks.uniform(0.0, 2 * math.pi)
+            data.qvel[:2] += kick * math.cos(angle), kick * math.sin(angle)
         command = (speed, 0.0, 0.0)
         told = walker(data.qpos[q], data.qvel[dq], data.qpos[3:7], data.qvel[3:6], command)
         assert walker.body is not None

@@ -15,6 +15,7 @@ from robolearn.methods.eco.lipm import GRAVITY, RIGHT, Gait, Stepper, divergent,
 from sim.robots.robot import Robot
 
 Array = NDArray[np.float64]
+CORRECTION = 0.2  # m/s, the most that is added to the command
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,16 @@ class WalkerConfig:
         kp: N m/rad of yaw, pitch, roll, knee, ankle.
         kd: N m s/rad.
         trust: share of the difference between measured and predicted velocity that is taken over per period of control.
+        integral: share of the difference between commanded and walked velocity that later steps add, per step.
         stand: s at the start in which both feet stand while the base is brought to its height.
     """
 
     gait: Gait = field(default_factory=Gait)
     dt: float = 0.01
     kp: tuple[float, ...] = (40.0, 120.0, 120.0, 120.0, 30.0)
-    kd: tuple[float, ...] = (0.8, 2.0, 2.0, 1.5, 0.4)
+    kd: tuple[float, ...] = (2.0, 5.0, 5.0, 3.7, 1.0)
     trust: float = 0.15
+    integral: float = 0.1
     stand: float = 0.5
 
 
@@ -75,12 +78,14 @@ class Walker:
         self.body: Body | None = None
         self._standing = self._start_height = 0.0  # s stood so far; m, height of the base before it
         self._velocity = np.zeros(2)  # m/s, of the centre of mass
+        self._correction = np.zeros(2)  # m/s, added to the command
+        self._last_step = np.zeros(3)  # m, from foot to foot
 
     def reset(self) -> None:
         """Forget the steps; the next call begins to walk from standing."""
         self.stepper = self.body = None
         self._standing = self._start_height = 0.0
-        self._velocity = np.zeros(2)
+        self._velocity, self._correction, self._last_step = np.zeros(2), np.zeros(2), np.zeros(3)
 
     @property
     def _stance(self) -> int:
@@ -98,7 +103,7 @@ class Walker:
             spin: (3,) rad/s, base frame, from the IMU.
             command: (3,) forward and left velocity in m/s, yaw rate in rad/s.
         """
-        forward, sideways, yaw_rate = np.asarray(command, float)
+        *wanted, yaw_rate = np.asarray(command, float)
         gait, dt = self.config.gait, self.config.dt
         body = self.body = self._model(position, velocity, orientation, spin, self._stance)
         if self.stepper is None:
@@ -118,12 +123,22 @@ class Walker:
         seen = body.com - body.soles[stand]
         self._velocity = self._follow(body.com_velocity[:2])
         xi = divergent(seen[:2], self._velocity, stepper.omega)
-        stepper.plan(xi, (forward, sideways), body.soles[swing] - body.soles[stand], float(body.headings[swing]))
+        stepper.plan(xi, wanted + self._correction, body.soles[swing] - body.soles[stand], float(body.headings[swing]))
         now, then = self._angles(body, 0.0), self._angles(body, dt)
         targets = Targets((now + then) / 2, (then - now) / dt, self._feed_forward(body, seen))
         self._velocity = pendulum(seen[:2], self._velocity, 0.0, stepper.omega, dt)[1]
-        stepper.advance(dt, yaw_rate)
+        if stepper.advance(dt, yaw_rate):
+            self._correct(np.array(wanted), body.soles[swing] - body.soles[stand])
         return targets
+
+    def _correct(self, wanted: Array, step: Array) -> None:
+        """Make up for what two steps in a row, from foot to foot, lacked of the wanted velocity or had too much."""
+        assert self.stepper is not None
+        walked = (_about_z(-self.stepper.heading) @ (self._last_step + step))[:2] / (2 * self.config.gait.step_time)
+        if self.stepper.steps > 2:
+            change = self.config.integral * (wanted - walked)
+            self._correction = np.clip(self._correction + change, -CORRECTION, CORRECTION)
+        self._last_step = step
 
     def _follow(self, measured: Array) -> Array:
         """Return the velocity of the centre of mass: the pendulum's prediction, corrected by what the standing leg says.
