@@ -25,8 +25,8 @@ class UnreachableError(ValueError):
 class Leg:
     """A leg with hip yaw, pitch and roll in one point, knee and ankle pitch. Lengths in m, angles in rad, base frame.
 
-    The sole is a line along the foot's x-axis: five joints place the ankle and turn the line, which are five numbers. How
-    far the foot is rolled about its line follows from them.
+    The sole is a line along the foot's x-axis: five joints place the ankle and turn the line, which are five numbers.
+    How far the foot is rolled about its line follows from them.
 
     Attributes:
         hip: (3,) where the three axes of the hip meet.
@@ -91,10 +91,10 @@ class Leg:
     def inverse(self, ankle: Array, direction: Array, clamp: bool = False) -> Array:
         """Return the (5,) angles that bring the ankle to a place and the foot's x-axis into a direction.
 
-        Knee and ankle turn about one direction, the normal of the plane in which the leg moves. It is normal to the line
-        from hip to ankle and to the foot's x-axis, ``n = +-x * r / |x * r|``, which leaves a triangle in the plane and three
-        Euler angles (z, -y, x) at the hip. Of the solutions the one is taken whose knee bends backwards, whose plane points
-        to the left (``n_y >= 0``), and whose hip pitch is at most 90 degrees.
+        Knee and ankle turn about one direction, the normal of the plane in which the leg moves. It is normal to the
+        line ``r`` from hip to ankle and to the foot's x-axis, ``n = +-(x cross r) / |x cross r|``, which leaves a
+        triangle in the plane and three Euler angles (z, -y, x) at the hip. Of the solutions the one is taken whose knee
+        bends backwards, whose plane points to the left (``n_y >= 0``), and whose hip pitch is at most 90 degrees.
 
         Args:
             ankle: (3,) m, base frame.
@@ -157,33 +157,27 @@ class Body:
 
     Attributes:
         rotation: (3, 3) base to world.
-        spin: (3,) rad/s of the base.
         com: (3,) m, centre of mass.
         soles: (2, 3) m, of each foot the point of its sole that is to touch the ground.
         headings: (2,) rad, where the feet point.
         base_velocity: (3,) m/s.
         com_velocity: (3,) m/s.
-        sole_velocities: (2, 3) m/s.
         gravity: (J,) N m that hold the joints of the hanging robot against gravity.
-        jacobians: (2, 3, 6 + J) of the soles; a force on a sole gives its transpose times the force.
-        mass: kg.
+        jacobians: (2, 3, J) of the soles by the joints: a force on a sole turns the joints with its transpose times it.
     """
 
     rotation: Array
-    spin: Array
     com: Array
     soles: Array
     headings: Array
     base_velocity: Array
     com_velocity: Array
-    sole_velocities: Array
     gravity: Array
     jacobians: Array
-    mass: float
 
 
 class BodyModel:
-    """Computes a ``Body`` from what a robot measures: joints, their speeds, the IMU. It never reads a simulator's truth.
+    """Computes a ``Body`` from what a robot measures: joints, their speeds, the IMU. It reads no simulator's truth.
 
     Args:
         robot: a humanoid whose joints are those of the left leg, then those of the right, each from hip to ankle.
@@ -200,7 +194,6 @@ class BodyModel:
             raise ValueError(f"{robot.name}: needs two legs of {JOINTS} joints and no other joint; lock the others")
         ids = [self._model.joint(name).id for name in robot.joints]
         self._qpos, self._qvel = self._model.jnt_qposadr[ids], self._model.jnt_dofadr[ids]
-        self._columns = np.concatenate((np.arange(6), self._qvel))
         halves = (robot.joints[:JOINTS], robot.joints[JOINTS:])
         self.legs = tuple(
             Leg.from_model(self._model, half, foot) for half, foot in zip(halves, robot.feet, strict=True)
@@ -224,7 +217,6 @@ class BodyModel:
         data.qvel[:3], data.qvel[3:6], data.qvel[self._qvel] = 0.0, spin, velocity
         mujoco.mj_kinematics(model, data)
         mujoco.mj_comPos(model, data)
-        mujoco.mj_comVel(model, data)
         soles, headings, jacobians = np.empty((2, 3)), np.empty(2), np.empty((2, 3, model.nv))
         jacobian = np.empty((3, model.nv))
         for i, (leg, foot) in enumerate(zip(self.legs, self._feet, strict=True)):
@@ -234,28 +226,19 @@ class BodyModel:
             headings[i] = np.arctan2(turn[1, 0], turn[0, 0])
             mujoco.mj_jac(model, data, jacobians[i], None, soles[i], foot)
         mujoco.mj_jacSubtreeCom(model, data, jacobian, self._root)
-        moving = jacobians @ data.qvel
-        base_velocity = -moving[stance]
+        base_velocity = -jacobians[stance] @ data.qvel
+        com_velocity = jacobian @ data.qvel + base_velocity
         data.qvel[:] = 0.0
         mujoco.mj_comVel(model, data)
         force = np.empty(model.nv)
         mujoco.mj_rne(model, data, 0, force)
-        rotation = data.xmat[self._root].reshape(3, 3).copy()
         return Body(
-            rotation=rotation,
-            spin=rotation @ spin,
+            rotation=data.xmat[self._root].reshape(3, 3).copy(),
             com=data.subtree_com[self._root].copy(),
             soles=soles,
             headings=headings,
             base_velocity=base_velocity,
-            com_velocity=jacobian @ self._speeds(velocity, spin) + base_velocity,
-            sole_velocities=moving + base_velocity,
+            com_velocity=com_velocity,
             gravity=force[self._qvel],
-            jacobians=jacobians[:, :, self._columns],
-            mass=self.mass,
+            jacobians=jacobians[:, :, self._qvel],
         )
-
-    def _speeds(self, velocity: Array, spin: Array) -> Array:
-        speeds = np.zeros(self._model.nv)
-        speeds[3:6], speeds[self._qvel] = spin, velocity
-        return speeds

@@ -2,7 +2,7 @@
 
 The mass stays at one height above the ground and is pushed away from the point of support ``p``:
 ``x'' = omega^2 (x - p)`` with ``omega^2 = g / height`` (Kajita et al. 2001). Its divergent component of motion
-``xi = x + x' / omega`` obeys ``xi' = omega (xi - p)`` (Takenaka et al. 2009; the capture point of Pratt et al. 2006), so that
+``xi = x + x' / omega`` obeys ``xi' = omega (xi - p)`` (Takenaka et al. 2009; the capture point of Pratt et al. 2006):
 after ``t`` seconds on one foot ``xi = p + (xi_0 - p) exp(omega t)``. Whoever chooses where the next foot stands, chooses
 where ``xi`` is seen from it; the convergent rest dies out by itself.
 """
@@ -33,14 +33,15 @@ def natural_rate(height: float) -> float:
 
 def pendulum(x: ArrayLike, v: ArrayLike, support: ArrayLike, omega: float, t: float) -> tuple[Array, Array]:
     """Return place (m) and speed (m/s) of the pendulum after ``t`` s on one point of support."""
-    offset = np.asarray(x, float) - support
     c, s = math.cosh(omega * t), math.sinh(omega * t)
-    return support + offset * c + np.asarray(v) / omega * s, offset * omega * s + np.asarray(v) * c
+    speed, point = np.asarray(v, float), np.asarray(support, float)
+    offset = np.asarray(x, float) - point
+    return point + offset * c + speed / omega * s, offset * omega * s + speed * c
 
 
 def divergent(x: ArrayLike, v: ArrayLike, omega: float) -> Array:
     """Return the divergent component of motion, m."""
-    return np.asarray(x, float) + np.asarray(v) / omega
+    return np.asarray(x, float) + np.asarray(v, float) / omega
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,6 @@ class Gait:
         width: m between the lines that left and right foot walk on.
         height: m, of the base's origin above the ground.
         clearance: m that a swinging foot is lifted.
-        swing_end: share of the step after which the swinging foot stands where it is going to, and only sinks.
         forward: m, limit of a step's length either way.
         sideways: m, smallest and largest distance of the feet.
     """
@@ -61,15 +61,14 @@ class Gait:
     width: float = 0.152
     height: float = 0.43
     clearance: float = 0.03
-    swing_end: float = 0.9
     forward: float = 0.15
-    sideways: tuple[float, float] = (0.09, 0.26)
+    sideways: tuple[float, float] = (0.06, 0.30)
 
     def __post_init__(self) -> None:
         if not self.sideways[0] <= self.width <= self.sideways[1]:
             raise ValueError(f"width {self.width} m must lie within sideways {self.sideways} m")
-        if not 0 < self.swing_end <= 1:
-            raise ValueError(f"swing_end must be above 0 and at most 1, got {self.swing_end}")
+        if min(self.step_time, self.height, self.clearance, self.forward, self.sideways[0]) <= 0:
+            raise ValueError("step_time, height, clearance, forward and sideways must be above 0")
 
 
 def inwards(stance: int) -> float:
@@ -80,8 +79,8 @@ def inwards(stance: int) -> float:
 def steady_offset(velocity: ArrayLike, gait: Gait, omega: float, stance: int) -> Array:
     """Return where ``xi`` is seen from a foot, (2,) m, at the moment at which it begins to stand in the steady gait.
 
-    Forwards each step of length ``L = v T`` repeats itself when ``(L + b) = b exp(omega T)``; sideways the mirror image of
-    each step does when ``width - b = b exp(omega T)`` (Khadiv et al. 2016).
+    Forwards each step of length ``L = v T`` repeats itself when ``L + b = b exp(omega T)``; sideways the mirror image
+    of each step does when ``width - b = b exp(omega T)`` (Khadiv et al. 2016).
 
     Args:
         velocity: (2,) m/s, forwards and to the left.
@@ -91,14 +90,14 @@ def steady_offset(velocity: ArrayLike, gait: Gait, omega: float, stance: int) ->
     """
     growth = math.exp(omega * gait.step_time)
     drift = np.asarray(velocity, float) * gait.step_time / (growth - 1.0)
-    return drift + (0.0, inwards(stance) * gait.width / (growth + 1.0))
+    return drift + np.array([0.0, inwards(stance) * gait.width / (growth + 1.0)])
 
 
 def foothold(xi: ArrayLike, velocity: ArrayLike, gait: Gait, omega: float, stance: int, left: float) -> Array:
     """Return where the swinging foot is to land, (2,) m forwards and to the left, seen from the standing foot.
 
-    The next step begins with the steady offset, whatever ``xi`` is: ``p = xi exp(omega left) - b``. Within the limits of the
-    gait an error is gone after one step (the eigenvalue of the step-to-step map is 0).
+    The next step begins with the steady offset, whatever ``xi`` is: ``p = xi exp(omega left) - b``. Within the limits
+    of the gait an error is gone after one step (the eigenvalue of the step-to-step map is 0).
 
     Args:
         xi: (2,) m, seen from the standing foot.
@@ -132,10 +131,10 @@ def smooth(share: float) -> float:
 
 
 class Stepper:
-    """Keeps the clock of the steps and moves the swinging foot. Places are seen from the standing foot, axes are the world's.
+    """Keeps the clock of the steps and moves the swinging foot. Places are seen from the standing foot, in world axes.
 
-    The first step only shifts the weight: the foot that will stand next is lifted a little and put down where it was, within
-    ``first_step_time``; then the other one is lifted.
+    The first step only shifts the weight: the foot that will stand next is lifted a little and put down where it was,
+    within ``first_step_time``; then the other one is lifted.
 
     Args:
         gait: how to walk.
@@ -199,7 +198,7 @@ class Stepper:
         if self._start is None:
             raise RuntimeError("call plan() before swing(): the step has no start yet")
         share = min((self.time + ahead - self._begin) / (self.gait.step_time - self._begin), 1.0)
-        way = smooth(share / self.gait.swing_end) if self.steps else 0.0
+        way = smooth(share) if self.steps else 0.0
         lift = self.gait.clearance * (1.0 - self._begin / self.gait.step_time)
         place = np.empty(3)
         place[:2] = self._start[:2] + way * (self.target - self._start[:2])

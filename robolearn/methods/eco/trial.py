@@ -1,4 +1,4 @@
-"""One walk of the model-based walker in MuJoCo, and what it costs. Here the truth is read, to judge, never to control."""
+"""One walk of the model-based walker in MuJoCo, and what it costs. The truth is read to judge, never to control."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ class Walk:
         peak_force: N, largest vertical force on one foot.
         saturated: share of the physics steps in which a drive was at its limit.
         estimate_error: m/s, root mean square of the estimated base velocity's error, per axis, at the control rate.
-        qpos: (T, nq), at the control rate, when recorded.
+        qpos: (nq,) of each control step, when recorded.
+        powers: W, mean over each control step, when recorded.
     """
 
     seconds: float = 0.0
@@ -72,6 +73,7 @@ class Walk:
     saturated: float = math.nan
     estimate_error: float = math.nan
     qpos: list[Array] = field(default_factory=list, repr=False)
+    powers: list[float] = field(default_factory=list, repr=False)
 
 
 def place(robot: Robot, scene: Scene, start: Start, rng: np.random.Generator) -> mujoco.MjData:
@@ -137,25 +139,26 @@ def walk(
         if kick and tick and tick % round(KICK_EVERY / walker.config.dt) == 0:
             angle = kicks.uniform(0.0, 2 * math.pi)
             data.qvel[:2] += kick * math.cos(angle), kick * math.sin(angle)
-        command = (speed, 0.0, 0.0)
-        told = walker(data.qpos[q], data.qvel[dq], data.qpos[3:7], data.qvel[3:6], command)
+        told = walker(data.qpos[q], data.qvel[dq], data.qpos[3:7], data.qvel[3:6], (speed, 0.0, 0.0))
         assert walker.body is not None
         error = walker.body.base_velocity - data.qvel[:3]
+        now: list[tuple[float, ...]] = []
         for _ in range(steps):
             wanted = walker.kp * (told.position - data.qpos[q]) + walker.kd * (told.velocity - data.qvel[dq])
             torque = np.clip(wanted + told.torque, -limit, limit)
             data.ctrl[:] = torque
             power = torque * data.qvel[dq]
-            if tick >= settled:
-                force = np.abs(data.sensordata[scene.foot_force][2::3]).max()
-                at_limit = float((np.abs(torque) >= limit).any())
-                rows.append((np.abs(power).sum(), power.clip(0).sum(), torque @ torque, force, at_limit))
+            force = np.abs(data.sensordata[scene.foot_force][2::3]).max()
+            saturated = bool((np.abs(torque) >= limit).any())
+            now.append((np.abs(power).sum(), power.clip(0).sum(), torque @ torque, force, saturated))
             mujoco.mj_step(model, data)
         if record:
             result.qpos.append(data.qpos.copy())
-        result.seconds = (tick + 1) * walker.config.dt
+            result.powers.append(sum(values[0] for values in now) / steps)
         if tick >= settled:
-            slow.append((*data.qpos[:2], *_roll_pitch(data.qpos[3:7]), float(np.abs(power).sum()), *error))
+            rows += now
+            slow.append((*data.qpos[:2], *_roll_pitch(data.qpos[3:7]), now[-1][0], *error))
+        result.seconds = (tick + 1) * walker.config.dt
         result.fallen = _has_fallen(data)
         if result.fallen:
             break
@@ -185,8 +188,9 @@ def _measure(result: Walk, rows: Array, slow: Array, speed: float, walker: Walke
     turn = np.array([[math.cos(heading), math.sin(heading)], [-math.sin(heading), math.cos(heading)]])
     path = slow[:, :2] @ turn.T
     dt = walker.config.dt
-    result.velocity = tuple(float(value) for value in (path[-1] - path[0]) / ((len(path) - 1) * dt))
+    ahead, aside = (path[-1] - path[0]) / ((len(path) - 1) * dt)
+    result.velocity = float(ahead), float(aside)
     window = round(1.0 / dt)
     if len(path) > window:
-        ahead = (path[window:, 0] - path[:-window, 0]) / (window * dt)
-        result.speed_error = float(np.sqrt(((ahead - speed) ** 2).mean()))
+        speeds = (path[window:, 0] - path[:-window, 0]) / (window * dt)
+        result.speed_error = float(np.sqrt(((speeds - speed) ** 2).mean()))

@@ -36,8 +36,8 @@ class WalkerConfig:
     dt: float = 0.01
     kp: tuple[float, ...] = (40.0, 120.0, 120.0, 120.0, 30.0)
     kd: tuple[float, ...] = (2.0, 5.0, 5.0, 3.7, 1.0)
-    trust: float = 0.15
-    integral: float = 0.1
+    trust: float = 0.3
+    integral: float = 0.2
     stand: float = 0.5
 
 
@@ -116,8 +116,8 @@ class Walker:
             now, then = self._stand(body, self._standing), self._stand(body, self._standing + dt)
             self._standing += dt
             self._velocity = self._follow(body.com_velocity[:2])
-            force = np.array([0.0, 0.0, body.mass * GRAVITY / 2])
-            torque = body.gravity - (body.jacobians.sum(0).T @ force)[6:]
+            force = np.array([0.0, 0.0, self._model.mass * GRAVITY / 2])
+            torque = body.gravity - body.jacobians.sum(0).T @ force
             return Targets((now + then) / 2, (then - now) / dt, torque)
         stand, swing = stepper.stance, 1 - stepper.stance
         seen = body.com - body.soles[stand]
@@ -141,7 +141,7 @@ class Walker:
         self._last_step = step
 
     def _follow(self, measured: Array) -> Array:
-        """Return the velocity of the centre of mass: the pendulum's prediction, corrected by what the standing leg says.
+        """Return the velocity of the centre of mass: the pendulum's, corrected by what the standing leg says.
 
         A foot that slips, rolls over or lands tells nonsense for a moment, which the pendulum does not follow.
         """
@@ -182,10 +182,10 @@ class Walker:
         return leg.inverse(rotation.T @ (sole - foot @ leg.middle), rotation.T @ foot[:, 0], clamp=True)
 
     def _feed_forward(self, body: Body, seen: Array) -> Array:
-        """Return the (J,) N m with which the standing foot carries the pendulum: its force points at the centre of mass."""
+        """Return the (J,) N m with which the standing foot's force carries the body, pointing at its centre of mass."""
         assert self.stepper is not None
-        force = body.mass * GRAVITY * seen / seen[2]
-        return body.gravity - (body.jacobians[self.stepper.stance].T @ force)[6:]
+        force = self._model.mass * GRAVITY * seen / seen[2]
+        return body.gravity - body.jacobians[self.stepper.stance].T @ force
 
 
 def _about_z(angle: float) -> Array:
