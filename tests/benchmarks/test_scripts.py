@@ -19,6 +19,7 @@ QUICK = (
     "inference",
     "sim2sim",
     "deployed_agreement",
+    "eco_lipm",
 )
 
 

@@ -3,8 +3,8 @@
 The mass stays at one height above the ground and is pushed away from the point of support ``p``:
 ``x'' = omega^2 (x - p)`` with ``omega^2 = g / height`` (Kajita et al. 2001). Its divergent component of motion
 ``xi = x + x' / omega`` obeys ``xi' = omega (xi - p)`` (Takenaka et al. 2009; the capture point of Pratt et al. 2006):
-after ``t`` seconds on one foot ``xi = p + (xi_0 - p) exp(omega t)``. Whoever chooses where the next foot stands, chooses
-where ``xi`` is seen from it; the convergent rest dies out by itself.
+after ``t`` seconds on one foot ``xi = p + (xi_0 - p) exp(omega t)``. Whoever chooses where the next foot stands,
+chooses where ``xi`` is seen from it; the convergent rest dies out by itself.
 """
 
 from __future__ import annotations
