@@ -2,11 +2,12 @@
 
 Every start is off from standing still by a little, and turned any way. Figures are means over the starts that survived;
 power is the sum of |torque * speed| over ten joints at every physics step, after two seconds of settling. `--variants`
-also shows what the power depends on, `--film` and `--plot` show one walk.
+also shows what the power depends on, `--troubles` what the walker stands; `--film` and `--plot` show one walk.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,13 +21,14 @@ from common import Report, finish, parse, parser
 from robolearn.evaluate.rollout import Film
 from robolearn.evaluate.statistics import wilson
 from robolearn.methods.eco.lipm import GRAVITY, Gait
-from robolearn.methods.eco.trial import Start, Walk, place, walk
+from robolearn.methods.eco.trial import Disturbance, Start, Walk, place, walk
 from robolearn.methods.eco.walker import Walker, WalkerConfig
 from sim.ground import Plane
 from sim.robots import Robot, load_robot
 from sim.scene import PhysicsConfig, Scene, build_scene
 
 PAPER = {"simulated": 9.27, "robot": 9.12}  # W at 0.1 m/s, of ECO's authors' model predictive control
+FRICTION = 0.9  # of the floor, as in their model
 CONFIG = WalkerConfig()
 
 
@@ -49,6 +51,25 @@ VARIANTS: Mapping[str, WalkerConfig] = {
     "base 0.44 m high": _gait(height=0.44),
     "feet 0.12 m apart": _gait(width=0.12),
 }
+
+
+TROUBLES: Mapping[str, Mapping[str, float]] = {
+    "kicked by 0.2 m/s every 4 s": {"kick": 0.2},
+    "half of ECO's sensor noise": {"noise": 0.5},
+    "all of ECO's sensor noise": {"noise": 1.0},
+    "friction 0.6": {"friction": 0.6},
+    "friction 0.4": {"friction": 0.4},
+    "torso 0.5 kg heavier": {"payload": 0.5},
+}
+
+
+def make_scene(robot: Robot, friction: float = FRICTION, payload: float = 0.0) -> Scene:
+    """Put the robot on a floor, with so many kg more at the base's centre of mass."""
+    scene = build_scene(robot, Plane(), PhysicsConfig(timestep=0.001, decimation=10))
+    scene.model.geom_friction[scene.ground_geom, 0] = friction
+    scene.model.body_mass[scene.base_body] += payload
+    mujoco.mj_setConst(scene.model, mujoco.MjData(scene.model))
+    return scene
 
 
 def row(label: str, speed: float, walks: Sequence[Walk], mass: float) -> dict[str, Any]:
@@ -82,14 +103,19 @@ def row(label: str, speed: float, walks: Sequence[Walk], mass: float) -> dict[st
 
 
 def trials(
-    robot: Robot, scene: Scene, config: WalkerConfig, speed: float, starts: int, seconds: float, seed: int, kick: float
+    robot: Robot,
+    scene: Scene,
+    config: WalkerConfig,
+    speed: float,
+    options: argparse.Namespace,
+    disturbance: Disturbance | None = None,
 ) -> list[Walk]:
     """Walk from so many starts; the same seed gives the same starts, whatever else differs."""
     walker, found = Walker(robot, config), []
-    for index in range(starts):
-        rng = np.random.default_rng((seed, index))
+    for index in range(options.starts):
+        rng = np.random.default_rng((options.seed, index))
         data = place(robot, scene, Start(), rng)
-        found.append(walk(robot, scene, walker, data, speed, seconds, kick=kick, rng=rng))
+        found.append(walk(robot, scene, walker, data, speed, options.seconds, disturbance=disturbance, rng=rng))
     return found
 
 
@@ -144,32 +170,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options_.add_argument("--speeds", type=float, nargs="+", default=[0.1, 0.15, 0.2], metavar="M/S")
     options_.add_argument("--starts", type=int, default=20, metavar="N")
     options_.add_argument("--seconds", type=float, default=24.0, metavar="S")
-    options_.add_argument("--kick", type=float, default=0.2, metavar="M/S", help="of the walks with kicks; 0: none")
     options_.add_argument("--variants", action="store_true", help="other gains and gaits too, at the first speed")
+    options_.add_argument("--troubles", action="store_true", help="kicks, noise, slippery floors too")
     options_.add_argument("--film", type=Path, metavar="PATH", help="video of one walk, .mp4 or .gif")
     options_.add_argument("--plot", type=Path, metavar="PATH", help="picture of one walk, .png")
     options = parse(options_, arguments)
     if options.quick:
-        options.starts, options.seconds, options.speeds, options.kick = 1, 3.0, [options.speeds[0]], 0.0
+        options.starts, options.seconds, options.speeds = 1, 3.0, [options.speeds[0]]
     robot = load_robot("bruce")
-    scene = build_scene(robot, Plane(), PhysicsConfig(timestep=0.001, decimation=10))
+    scene = make_scene(robot)
     mass = float(scene.model.body_mass.sum())
     first = options.speeds[0]
     settings = {name: getattr(options, name) for name in ("starts", "seconds", "seed", "threads")}
     report = Report("eco_lipm", settings, "")
 
-    def measure(label: str, config: WalkerConfig, speed: float, kick: float = 0.0) -> None:
-        found = trials(robot, scene, config, speed, options.starts, options.seconds, options.seed, kick)
+    def measure(label: str, config: WalkerConfig, speed: float, **trouble: float) -> None:
+        world = make_scene(robot, trouble.pop("friction", FRICTION), trouble.pop("payload", 0.0))
+        found = trials(robot, world, config, speed, options, Disturbance(**trouble))
         report.rows.append(row(label, speed, found, mass))
         print(".", end="", flush=True, file=sys.stderr)
 
     for speed in options.speeds:
         measure("as it is", CONFIG, speed)
-    if options.kick:
-        measure(f"kicked by {options.kick:g} m/s every 4 s", CONFIG, first, options.kick)
     if options.variants:
         for label, config in VARIANTS.items():
             measure(label, config, first)
+    if options.troubles:
+        for label, trouble in TROUBLES.items():
+            measure(label, CONFIG, first, **trouble)
     if options.film or options.plot:
         rng = np.random.default_rng((options.seed, 0))
         data = place(robot, scene, Start(yaw=0.0), rng)

@@ -16,6 +16,7 @@ from sim.scene import Scene
 Array = NDArray[np.float64]
 LEAN = math.cos(math.radians(60.0))  # a base that leans further has fallen
 KICK_EVERY = 4.0  # s
+NOISE = (0.03, 0.6, 0.018, 0.06)  # rad, rad/s, rad, rad/s: joints and base, standard deviations in ECO's training
 LOW = 0.3  # m: so has one that is lower
 
 
@@ -36,6 +37,19 @@ class Start:
     velocity: float = 0.05
     tilt: float = 0.02
     yaw: float = math.pi
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """What makes walking harder.
+
+    Attributes:
+        kick: m/s by which the base's velocity changes every ``KICK_EVERY`` s, in a random level direction.
+        noise: share of ``NOISE`` in what the walker is told, drawn anew at every control step. The drives feel none.
+    """
+
+    kick: float = 0.0
+    noise: float = 0.0
 
 
 @dataclass
@@ -106,7 +120,7 @@ def walk(
     speed: float,
     seconds: float,
     settle: float = 2.0,
-    kick: float = 0.0,
+    disturbance: Disturbance | None = None,
     rng: np.random.Generator | None = None,
     record: bool = False,
 ) -> Walk:
@@ -120,8 +134,8 @@ def walk(
         speed: m/s.
         seconds: s.
         settle: s at the start that no figure counts.
-        kick: m/s by which the base's velocity changes every ``KICK_EVERY`` s, in a random level direction.
-        rng: draws the kicks' directions.
+        disturbance: what makes it harder; nothing when None.
+        rng: draws the kicks' directions and the noise.
         record: keep the states.
     """
     model, limit = scene.model, np.array(robot.effort_limit)
@@ -134,12 +148,12 @@ def walk(
     ticks, settled = round(seconds / walker.config.dt), round(settle / walker.config.dt)
     rows: list[tuple[float, ...]] = []  # per physics step
     slow: list[tuple[float, ...]] = []  # per control step
-    kicks = rng or np.random.default_rng(0)
+    disturbance, rng = disturbance or Disturbance(), rng or np.random.default_rng(0)
     for tick in range(ticks):
-        if kick and tick and tick % round(KICK_EVERY / walker.config.dt) == 0:
-            angle = kicks.uniform(0.0, 2 * math.pi)
-            data.qvel[:2] += kick * math.cos(angle), kick * math.sin(angle)
-        told = walker(data.qpos[q], data.qvel[dq], data.qpos[3:7], data.qvel[3:6], (speed, 0.0, 0.0))
+        if disturbance.kick and tick and tick % round(KICK_EVERY / walker.config.dt) == 0:
+            angle = rng.uniform(0.0, 2 * math.pi)
+            data.qvel[:2] += disturbance.kick * np.array([math.cos(angle), math.sin(angle)])
+        told = walker(*_readings(data, q, dq, disturbance.noise, rng), (speed, 0.0, 0.0))
         assert walker.body is not None
         error = walker.body.base_velocity - data.qvel[:3]
         now: list[tuple[float, ...]] = []
@@ -165,6 +179,22 @@ def walk(
     if len(slow) > 1:
         _measure(result, np.array(rows), np.array(slow), speed, walker)
     return result
+
+
+def _readings(
+    data: mujoco.MjData, q: Array, dq: Array, noise: float, rng: np.random.Generator
+) -> tuple[Array, Array, Array, Array]:
+    """Return what is measured of joints (position, velocity) and base (orientation, angular velocity)."""
+    readings = (data.qpos[q], data.qvel[dq], data.qpos[3:7].copy(), data.qvel[3:6].copy())
+    if not noise:
+        return readings
+    position, velocity, orientation, spin = readings
+    errors = [noise * width * rng.normal(size=size) for width, size in zip(NOISE, (len(q), len(q), 3, 3), strict=True)]
+    tilt, tilted = np.empty(4), np.empty(4)
+    angle = float(np.linalg.norm(errors[2]))
+    mujoco.mju_axisAngle2Quat(tilt, errors[2] / angle, angle)
+    mujoco.mju_mulQuat(tilted, orientation, tilt)
+    return position + errors[0], velocity + errors[1], tilted, spin + errors[3]
 
 
 def _has_fallen(data: mujoco.MjData) -> bool:
