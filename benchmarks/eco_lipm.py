@@ -179,7 +179,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.starts, options.seconds, options.speeds = 1, 3.0, [options.speeds[0]]
     robot = load_robot("bruce")
     scene = make_scene(robot)
-    mass = float(scene.model.body_mass.sum())
     first = options.speeds[0]
     settings = {name: getattr(options, name) for name in ("starts", "seconds", "seed", "threads")}
     report = Report("eco_lipm", settings, "")
@@ -187,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def measure(label: str, config: WalkerConfig, speed: float, **trouble: float) -> None:
         world = make_scene(robot, trouble.pop("friction", FRICTION), trouble.pop("payload", 0.0))
         found = trials(robot, world, config, speed, options, Disturbance(**trouble))
-        report.rows.append(row(label, speed, found, mass))
+        report.rows.append(row(label, speed, found, float(world.model.body_mass.sum())))
         print(".", end="", flush=True, file=sys.stderr)
 
     for speed in options.speeds:
