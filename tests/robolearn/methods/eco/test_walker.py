@@ -6,8 +6,9 @@ import mujoco
 import numpy as np
 import pytest
 
+from robolearn.methods.eco import trial
 from robolearn.methods.eco.lipm import GRAVITY
-from robolearn.methods.eco.trial import Start, place, walk
+from robolearn.methods.eco.trial import Disturbance, Start, place, walk
 from robolearn.methods.eco.walker import Walker, WalkerConfig
 from sim.ground import Plane
 from sim.robots import load_robot
@@ -88,3 +89,45 @@ def test_control_steps_must_be_whole_physics_steps():
     walker = Walker(ROBOT, replace(WalkerConfig(), dt=0.0105))
     with pytest.raises(ValueError, match=r"0\.0105 s are no whole physics steps of 0\.001 s"):
         walk(ROBOT, SCENE, walker, start(), 0.1, 1.0)
+
+
+def test_kicks_come_when_they_should(monkeypatch):
+    monkeypatch.setattr(trial, "KICK_EVERY", 0.8)
+    runs = [
+        walk(
+            ROBOT,
+            SCENE,
+            Walker(ROBOT),
+            start(),
+            0.1,
+            0.9,
+            0.5,
+            Disturbance(kick),
+            np.random.default_rng(0),
+            record=True,
+        )
+        for kick in (0.0, 0.2)
+    ]
+    calm, kicked = (np.array(run.qpos)[:, :2] for run in runs)
+    assert np.array_equal(calm[:80], kicked[:80])
+    assert 0.001 < np.linalg.norm(kicked[80] - calm[80]) < 0.2 * 0.01 + 1e-3  # one control step later
+
+
+def test_noise_reaches_the_walker_alone():
+    """What the walker is told has the noise's spread; the world that it is told of stays the same."""
+
+    class Listener(Walker):
+        def __call__(self, position, velocity, orientation, spin, command):
+            told.append(np.concatenate((position, velocity, spin)))
+            tilts.append(2 * np.arccos(min(1.0, abs(float(orientation @ upright)))))
+            still = super().__call__(true_q, np.zeros(10), upright, np.zeros(3), command)
+            return replace(still, position=true_q, velocity=np.zeros(10), torque=np.zeros(10))
+
+    told, tilts, world = [], [], start(joints=0.0, joint_speeds=0.0, velocity=0.0, tilt=0.0, yaw=0.0)
+    world.qpos[2] += 1e3  # falls freely, so that nothing but noise moves the joints' readings
+    true_q, upright = np.array(ROBOT.default_pose), np.array([1.0, 0.0, 0.0, 0.0])
+    walk(ROBOT, SCENE, Listener(ROBOT), world, 0.0, 2.0, 1.0, Disturbance(noise=0.5), np.random.default_rng(0))
+    spread = np.std(told, axis=0)
+    assert np.allclose(spread[:10], 0.015, rtol=0.25) and np.allclose(spread[10:20], 0.3, rtol=0.25)
+    assert np.allclose(spread[20:], 0.03, rtol=0.25)
+    assert np.sqrt(np.mean(np.square(tilts))) == pytest.approx(0.009 * np.sqrt(3), rel=0.15)
