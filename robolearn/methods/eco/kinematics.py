@@ -106,12 +106,12 @@ class Leg:
             UnreachableError: the place is too far or too near, or an angle leaves its range (unless clamped); the foot
                 points along the leg.
         """
-        reach = np.asarray(ankle, float) - self.hip
+        reach, front = np.asarray(ankle, float) - self.hip, np.asarray(direction, float)
         distance = float(np.linalg.norm(reach))
-        normal = _cross(direction, reach)
+        normal = _cross(front, reach)
         size = float(np.linalg.norm(normal))
-        if size < STRAIGHT * float(np.linalg.norm(np.asarray(direction, float))) or size == 0.0:
-            raise UnreachableError(f"the foot's direction {direction} points along the leg: its plane is undefined")
+        if size < STRAIGHT * float(np.linalg.norm(front)) or size == 0.0:
+            raise UnreachableError(f"the foot's direction {front} points along the leg: its plane is undefined")
         normal /= size if normal[1] >= 0 else -size
         near, far = self._distance(self.limits[3, 0]), self.thigh + self.shank
         if not near - STRAIGHT <= distance <= far + STRAIGHT and not clamp:
@@ -125,7 +125,7 @@ class Leg:
         plane = here @ there
         pitch = float(np.arcsin(np.clip(plane[2, 0], -1.0, 1.0)))
         yaw, roll = np.arctan2(plane[1, 0], plane[0, 0]), np.arctan2(plane[2, 1], plane[2, 2])
-        foot = plane.T @ np.asarray(direction, float)
+        foot = plane.T @ front
         bent = float(np.arctan2(foot[2], foot[0])) - knee
         angles = np.array([yaw, pitch, roll, knee, (bent + np.pi) % (2 * np.pi) - np.pi])
         inside = np.clip(angles, self.limits[:, 0], self.limits[:, 1])
@@ -137,9 +137,9 @@ class Leg:
         return float(np.sqrt(self.thigh**2 + self.shank**2 + 2 * self.thigh * self.shank * np.cos(knee)))
 
 
-def _cross(a: ArrayLike, b: ArrayLike) -> Array:
+def _cross(a: Array, b: Array) -> Array:
     """Return the cross product of two (3,) vectors; ``np.cross`` is ten times slower for one pair."""
-    (a0, a1, a2), (b0, b1, b2) = np.asarray(a, float).tolist(), np.asarray(b, float).tolist()
+    (a0, a1, a2), (b0, b1, b2) = a.tolist(), b.tolist()
     return np.array([a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0])
 
 
