@@ -53,6 +53,8 @@ class Gait:
         width: m between the lines that left and right foot walk on.
         height: m, of the base's origin above the ground.
         clearance: m that a swinging foot is lifted.
+        feedback: share of an error of ``xi`` that one step puts right, forwards and sideways. A pendulum is best off
+            with 1; for a robot, which holds itself up a little, 1 is too much: its steps become uneven.
         forward: m, limit of a step's length either way.
         sideways: m, smallest and largest distance of the feet.
     """
@@ -61,6 +63,7 @@ class Gait:
     width: float = 0.152
     height: float = 0.43
     clearance: float = 0.03
+    feedback: tuple[float, float] = (0.8, 0.9)
     forward: float = 0.15
     sideways: tuple[float, float] = (0.06, 0.30)
 
@@ -96,8 +99,9 @@ def steady_offset(velocity: ArrayLike, gait: Gait, omega: float, stance: int) ->
 def foothold(xi: ArrayLike, velocity: ArrayLike, gait: Gait, omega: float, stance: int, left: float) -> Array:
     """Return where the swinging foot is to land, (2,) m forwards and to the left, seen from the standing foot.
 
-    The next step begins with the steady offset, whatever ``xi`` is: ``p = xi exp(omega left) - b``. Within the limits
-    of the gait an error is gone after one step (the eigenvalue of the step-to-step map is 0).
+    With full feedback the next step begins with the steady offset ``b``, whatever ``xi`` is:
+    ``p = xi exp(omega left) - b`` (Khadiv et al. 2016). With the share ``k`` of it the error of ``xi`` changes by the
+    factor ``(1 - k) exp(omega T)`` from step to step, within the limits of the gait; its size must stay below 1.
 
     Args:
         xi: (2,) m, seen from the standing foot.
@@ -107,7 +111,8 @@ def foothold(xi: ArrayLike, velocity: ArrayLike, gait: Gait, omega: float, stanc
         stance: the foot that stands.
         left: s until the swinging foot lands.
     """
-    landed = np.asarray(xi, float) * math.exp(omega * left)
+    steady = steady_offset(velocity, gait, omega, stance) * math.exp(omega * gait.step_time)
+    landed = steady + np.array(gait.feedback) * (np.asarray(xi, float) * math.exp(omega * left) - steady)
     place = landed - steady_offset(velocity, gait, omega, 1 - stance)
     side = inwards(stance)
     place[0] = np.clip(place[0], -gait.forward, gait.forward)

@@ -83,12 +83,14 @@ def test_the_steady_gait_repeats_itself_with_the_wanted_steps(stance):
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-def test_eigenvalues_of_two_steps(axis):
-    """The divergent part is put right by the first step (0); the convergent part dies out (exp(-omega T) a step)."""
+@pytest.mark.parametrize("share", [1.0, 0.9, GAIT.feedback[0]])
+def test_eigenvalues_of_two_steps(axis, share):
+    """Per step the convergent part has exp(-omega T), the divergent one what the feedback leaves: 0 if it is full."""
+    gait = Gait(feedback=(share, share))
 
     def two_steps(x, v):
         for stance in (LEFT, RIGHT):
-            x, v, _ = walk_one_step(x, v, VELOCITY, stance)
+            x, v, _ = walk_one_step(x, v, VELOCITY, stance, gait)
         return np.array([x[axis], v[axis]])
 
     offset = steady_offset(VELOCITY, GAIT, OMEGA, LEFT)
@@ -98,19 +100,20 @@ def test_eigenvalues_of_two_steps(axis):
         (two_steps(x0 + h * unit, v0) - two_steps(x0 - h * unit, v0)) / (2 * h),
         (two_steps(x0, v0 + h * unit) - two_steps(x0, v0 - h * unit)) / (2 * h),
     ]
-    values = np.sort(np.abs(np.linalg.eigvals(np.array(columns).T)))
-    assert np.allclose(values, [0.0, math.exp(-2 * OMEGA * GAIT.step_time)], atol=1e-6)
+    growth = math.exp(OMEGA * GAIT.step_time)
+    values, wanted = np.linalg.eigvals(np.array(columns).T), [((1 - share) * growth) ** 2, growth**-2]
+    assert np.allclose(np.sort(np.abs(values)), np.sort(wanted), atol=1e-6) and max(wanted) < 1.0
 
 
 def test_large_errors_are_walked_off_within_the_limits():
     """As far as the feet reach; where a limit holds a step back, more than one step is needed."""
-    rng, slow = np.random.default_rng(0), 0
+    rng, slow, full = np.random.default_rng(0), 0, Gait(feedback=(1.0, 1.0))
     for _ in range(50):
         v = rng.uniform(-0.3, 0.3, 2)
         x = steady_offset(VELOCITY, GAIT, OMEGA, LEFT) + rng.uniform((-0.02, -0.033), (0.02, 0.028)) - v / OMEGA
         stance, errors = LEFT, []
         for _ in range(6):
-            x, v, place = walk_one_step(x, v, VELOCITY, stance)
+            x, v, place = walk_one_step(x, v, VELOCITY, stance, full)
             assert abs(place[0]) <= GAIT.forward
             assert GAIT.sideways[0] <= inwards(stance) * place[1] <= GAIT.sideways[1]
             stance = 1 - stance
