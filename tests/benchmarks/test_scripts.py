@@ -20,6 +20,7 @@ QUICK = (
     "constraints",
     "sim2sim",
     "deployed_agreement",
+    "eco_lipm",
 )
 
 
