@@ -19,10 +19,15 @@ if TYPE_CHECKING:
     from robolearn.export.export import Exportable
 
 
+POLICY_FILE = "policy.onnx"
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_run_argument(parser)
-    parser.add_argument("--out", metavar="FILE", help="the file to write (default: policy.onnx beside the checkpoint)")
+    parser.add_argument(
+        "--out", metavar="FILE", help="file to write, or folder (default: policy.onnx beside the checkpoint)"
+    )
     parser.add_argument("--sb3", choices=("ppo", "sac"), help="RUN is a model saved by this algorithm of SB3")
     parser.add_argument("--robot", default="a1", help="(--sb3) the robot it was trained on (default: a1)")
     parser.add_argument("--task", default="velocity_flat", help="(--sb3) its task (default: velocity_flat)")
@@ -41,12 +46,14 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(f"{error}; the export needs: pip install 'robolearn[export]'", EXIT_FAILURE) from error
     with clear_faults():
         source, path = _find_sb3(args) if args.sb3 else _find_run(args)
+        path = Path(args.out) if args.out else path
+        path = path / POLICY_FILE if path.is_dir() else path
         print(f"{source.origin}: recording roll-outs ...", flush=True)
         try:
-            print(export(source, Path(args.out) if args.out else path, args.seed).text())
+            print(export(source, path, args.seed).text())
         except (ParityError, PolicyFileError) as error:
             raise CommandError(f"nothing was written: {error}", EXIT_FAILURE) from error
-    print(f"Look into it with: robolearn inspect {args.out or path}")
+    print(f"Look into it with: robolearn inspect {path}")
     return 0
 
 
@@ -56,7 +63,7 @@ def _find_run(args: argparse.Namespace) -> tuple[Exportable, Path]:
 
     found = find_run(args.run)
     found = dataclasses.replace(found, config=place(found.config, "cpu", args.threads))
-    return from_run(found), found.folder / "policy.onnx"
+    return from_run(found), found.folder / POLICY_FILE
 
 
 def _find_sb3(args: argparse.Namespace) -> tuple[Exportable, Path]:
