@@ -61,6 +61,9 @@ def check_robolearn(words, may_have_placeholders):
     assert name in COMMANDS, f"there is no command {name!r}"
     args = parse(name, rest)
     experiment = getattr(args, "experiment", None)
+    if getattr(args, "resume", None):  # then every word is an override
+        assert not experiment or "=" in experiment, f"{experiment!r} cannot change in a resumed run"
+        return
     if name in ("train", "config") and experiment in {*list_experiments(), *list_tasks()}:
         robot = args.robot
         if robot in list_robots() or (robot and (ROOT / robot).is_file()) or robot is None:
