@@ -56,17 +56,23 @@ def last_mean(rows, name, count=50):
     return sum(row[name] for row in itertools.islice(reversed(rows), count)) / count
 
 
-@pytest.mark.parametrize("kind", DUALS)
-def test_each_dual_finds_budget_and_multiplier(kind):
-    """Within 5 % of the budget and 0.1 of lambda* = 1; the constraint that is slack costs nothing, exactly."""
+@pytest.mark.parametrize(
+    ("kind", "iterations", "window"), [("adam", 650, 300), ("normalized", 260, 50), ("pid", 260, 50)]
+)
+def test_each_dual_finds_budget_and_multiplier(kind, iterations, window):
+    """Within 5 % of the budget and 0.1 of lambda* = 1; the constraint that is slack costs nothing, exactly.
+
+    Adam's steps are as long near the budget as far from it: it swings around both, so the mean is over several swings.
+    """
     constraints = {
         "energy": energy(dual=DUALS[kind]),
         "far": ConstraintConfig("far", 1e4, kind="rate", dual=DUALS[kind]),
     }
-    rows = learn(build(constraints, cost_scale="price"), 260)
-    assert last_mean(rows, "eco/energy/share") == pytest.approx(1.0, abs=0.05)
+    rows = learn(build(constraints, cost_scale="price"), iterations)
+    assert last_mean(rows, "eco/energy/share", window) == pytest.approx(1.0, abs=0.05)
     # A price in mean rewards per budget: at the optimum a step is worth -(1 + SIGMA^2), a budget is BUDGET.
-    assert last_mean(rows, "eco/energy/multiplier") * (1 + SIGMA**2) / BUDGET == pytest.approx(1.0, abs=0.1)
+    price = last_mean(rows, "eco/energy/multiplier", window) * (1 + SIGMA**2) / BUDGET
+    assert price == pytest.approx(1.0, abs=0.1)
     assert all(row["eco/far/multiplier"] == 0.0 for row in rows)
 
 
