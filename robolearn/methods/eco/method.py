@@ -111,11 +111,6 @@ class EcoMethod:
             torch.full((len(dual.value),), float("nan"), dtype=torch.float64) for dual in self._duals
         ]
 
-    @property
-    def multipliers(self) -> dict[str, Tensor]:
-        """Multipliers (M,) of each constraint."""
-        return {name: dual.value for name, dual in zip(self.names, self._duals, strict=True)}
-
     # -- what the runner calls -------------------------------------------------------------------------------------
 
     def on_rollout(self, storage: RolloutStorage) -> None:
