@@ -193,7 +193,7 @@ def run_one(task: Mapping[str, Any]) -> int:
     row = {column: task.get(column, "") for column in COLUMNS}
     row["cost"], row["return"], row["length"] = measure(task, runner.policy, sample=True)
     row["cost_mean_action"], row["return_mean_action"], _ = measure(task, runner.policy, sample=False)
-    row["cost_train"] = sum(line["cost/mechanical_power"] for line in tail) / len(tail)
+    row["cost_train"] = sum(line[f"cost/{task['cost_name']}"] for line in tail) / len(tail)
     row["return_train"] = sum(line.get("train/mean_reward", float("nan")) for line in tail) / len(tail)
     row["violation_area"] = sum(over) / len(over) if task["share"] else 0.0
     row["steps"], row["seconds"] = runner.total_steps, round(seconds, 1)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import csv
 import html
-import io
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import mujoco
 import numpy as np
-from common import machine
+import torch
 from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
 
+from robolearn.evaluate import page
 from robolearn.evaluate.statistics import bootstrap_mean
-from robolearn.logging.curves import COLORS, MUTED, STYLE
+from robolearn.logging.curves import COLORS, MUTED
+from robolearn.run_folder import machine
 
 PUBLISHED = Path(__file__).parent / "data" / "omnisafe_on_policy.csv"
 MORE_COLORS = (*COLORS, "#b8860b", "#17becf", "#e377c2", "#5d5d5d", "#9acd32", "#ff7f0e", "#4b0082", "#8c564b")
@@ -78,26 +78,28 @@ def write_report(table: Path, out: Path, task: str, cost: str, unit: str, comman
         writer.writerow(_HEADER)
         writer.writerows(_cells(line) for line in lines)
     verdicts = [text for label in labels for text in dominated(lines, label)]
+    title = f"Constrained learning on {task}"
     parts = [
-        f"<h1>Constrained learning on {html.escape(task)}</h1>",
-        f"<p>Command: <code>{html.escape(command)}</code><br>Machine: {html.escape(_where())}. Cost: {cost}, {unit}. "
-        "Every figure is of fresh whole episodes with sampled actions, which is what is bounded; intervals are "
-        "95 % bootstrap over seeds.</p>",
-        _table(lines),
-        "<h2>Cost against return</h2>", _pareto(rows, lines, colors, unit),
-        f"<p>Shaped prices that dominate a constrained run: {'; '.join(verdicts) or 'none'}.</p>",
-        "<h2>While learning</h2>", _curves(out, rows, colors, unit),
+        f"<h1>{html.escape(title)}</h1>",
+        f'<p class="muted">Cost: {cost}, {unit}. Every figure is of fresh whole episodes with sampled actions, which is '
+        "what is bounded; intervals are 95 % bootstrap over seeds.</p>",
+        f'<div class="card">{page.table(_HEADER, [_cells(line) for line in lines])}</div>',
+        "<h2>Cost against return</h2>",
+        page.card(
+            _pareto(rows, lines, colors, unit),
+            f"Diamonds: mean over the seeds; dots: one seed each; dotted: budgets. Shaped prices that dominate a "
+            f"constrained run: {'; '.join(verdicts) or 'none'}.",
+        ),
+        "<h2>While learning</h2>",
+        page.card(_curves(out, rows, colors, unit), "Means over the seeds; dotted: the budget."),
     ]  # fmt: skip
     if cost == "speed_excess":
         parts += ["<h2>Beside published figures</h2>", _published(task, lines)]
-    page = out / "report.html"
-    page.write_text(f"<!doctype html><meta charset='utf-8'><style>{_CSS}</style>{''.join(parts)}", encoding="utf-8")
-    return page
-
-
-def _where() -> str:
-    found = machine()
-    return ", ".join(f"{name} {value}" for name, value in found.items() if name in ("cpu", "cores", "memory", "torch"))
+    where = {"machine": page.machine_text(machine()), "torch": torch.__version__, "mujoco": mujoco.__version__}
+    parts += ["<h2>Repeat it</h2>", f'<div class="card">{page.preformatted(command)}{page.entries(where)}</div>']
+    path = out / "report.html"
+    path.write_text(page.document(title, parts), encoding="utf-8")
+    return path
 
 
 _HEADER = (
@@ -118,14 +120,8 @@ def _cells(line: Row) -> list[str]:
     ]  # fmt: skip
 
 
-def _table(lines: Sequence[Row]) -> str:
-    head = "".join(f"<th>{name}</th>" for name in _HEADER)
-    body = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in _cells(line))}</tr>" for line in lines)
-    return f"<table><tr>{head}</tr>{body}</table>"
-
-
 def _pareto(rows: Sequence[Row], lines: Sequence[Row], colors: Mapping[str, str], unit: str) -> str:
-    with plt.rc_context(STYLE):  # type: ignore[arg-type]
+    with page.drawing():
         figure, ax = plt.subplots(figsize=(8.5, 5.0), layout="constrained")
         shaped = sorted((line for line in lines if line["label"] == "shaped"), key=lambda line: line["cost"])
         ax.plot([x["cost"] for x in shaped], [x["return"].value for x in shaped], "o-", color=MUTED, label="shaped PPO")
@@ -140,12 +136,12 @@ def _pareto(rows: Sequence[Row], lines: Sequence[Row], colors: Mapping[str, str]
         ax.set_xlabel(f"cost, {unit} (dotted: budgets)")
         ax.set_ylabel("return of an episode")
         ax.legend(fontsize=8)
-        return _svg(figure)
+        return page.svg(figure)
 
 
 def _curves(out: Path, rows: Sequence[Row], colors: Mapping[str, str], unit: str) -> str:
     shares = sorted({row["share"] for row in rows if row["share"] > 0}, reverse=True)
-    with plt.rc_context(STYLE):  # type: ignore[arg-type]
+    with page.drawing():
         figure, axes = plt.subplots(
             3, len(shares), figsize=(4.0 * len(shares), 8.0), squeeze=False, layout="constrained"
         )
@@ -168,7 +164,7 @@ def _curves(out: Path, rows: Sequence[Row], colors: Mapping[str, str], unit: str
         for axis, name in zip(axes[:, 0], (f"cost, {unit}", "return", "multiplier"), strict=True):
             axis.set_ylabel(name)
         axes[0, -1].legend(fontsize=7)
-        return _svg(figure)
+        return page.svg(figure)
 
 
 def _curve(out: Path, row: Row) -> np.ndarray | None:
@@ -188,32 +184,17 @@ def _published(task: str, lines: Sequence[Row]) -> str:
     with PUBLISHED.open(newline="") as file:
         rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
     theirs = [row for row in rows if row["task"] == name and row["cost_limit"]]
-    head = "<tr><th>algorithm</th><th>steps</th><th>share of the limit</th><th>deviation</th><th>return</th></tr>"
-    body = "".join(
-        f"<tr><td>{line['label']} (ours)</td><td>{line['steps']:.2g}</td><td>{line['level'].value:.2f}</td>"
-        f"<td>{line['cost_std']:.0%}</td><td>{line['return'].value:.0f}</td></tr>"
+    head = ("algorithm", "steps", "share of the limit", "deviation", "return")
+    ours = [
+        [f"{line['label']} (ours)", f"{line['steps']:.2g}", f"{line['level'].value:.2f}", f"{line['cost_std']:.0%}",
+         f"{line['return'].value:.0f}"]
         for line in lines
         if line["share"] > 0
-    )
-    body += "".join(
-        f"<tr><td>{row['algorithm']}</td><td>{float(row['steps']):.2g}</td>"
-        f"<td>{float(row['cost_mean']) / float(row['cost_limit']):.2f}</td>"
-        f"<td>{float(row['cost_std']) / float(row['cost_mean']):.0%}</td><td>{float(row['reward_mean']):.0f}</td></tr>"
+    ]  # fmt: skip
+    published = [
+        [row["algorithm"], f"{float(row['steps']):.2g}", f"{float(row['cost_mean']) / float(row['cost_limit']):.2f}",
+         f"{float(row['cost_std']) / float(row['cost_mean']):.0%}", f"{float(row['reward_mean']):.0f}"]
         for row in theirs
-    )
-    return f"<table>{head}{body}</table><p>Published: OmniSafe, see benchmarks/data/README.md.</p>"
-
-
-def _svg(figure: Figure) -> str:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    plt.close(figure)
-    text = buffer.getvalue()
-    return re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-
-
-_CSS = (
-    "body{font:14px system-ui,sans-serif;max-width:1100px;margin:24px auto;padding:0 16px;color:#1f2933}"
-    "table{border-collapse:collapse;font-size:12px}td,th{border-bottom:1px solid #e4e7eb;padding:3px 8px;"
-    "text-align:right}td:first-child,th:first-child{text-align:left}svg{max-width:100%;height:auto}"
-)
+    ]  # fmt: skip
+    source = "<p>Published: OmniSafe, see benchmarks/data/README.md.</p>"
+    return f'<div class="card">{page.table(head, [*ours, *published])}{source}</div>'

@@ -8,9 +8,9 @@ robolearn rehearse policy.onnx --fault '{"kind": "motor_off", "joint": "FL_calf_
 from __future__ import annotations
 
 import argparse
-import html
 import json
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,6 +149,7 @@ def _last_reason(events: Sequence[dict[str, Any]]) -> str:
 
 def _report(out: Path, story: Sequence[str]) -> Path:
     """Write what happened as a page beside its pictures."""
+    from robolearn.evaluate.page import card, document, preformatted
     from robolearn.replay import report
     from robolearn.replay.plots import draw
     from robolearn.replay.recording import load
@@ -159,14 +160,13 @@ def _report(out: Path, story: Sequence[str]) -> Path:
     pictures = draw(recording, out / "plots")
     text = "\n\n".join([report.overview(recording, summarize(recording)), report.policy(rerun(recording))])
     (out / "rehearsal.txt").write_text("\n".join([*story, "", text, ""]), encoding="utf-8")
-    images = "\n".join(f'<img src="plots/{picture.name}" alt="{picture.stem}">' for picture in pictures)
+    images = "\n".join(card(f'<img src="plots/{file.name}" alt="{file.stem}">', file.stem) for file in pictures)
     page = out / "rehearsal.html"
-    page.write_text(
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Rehearsal</title>'
-        "<style>body{font-family:sans-serif;max-width:70em;margin:2em auto}img{width:100%}pre{overflow-x:auto}</style>"
-        f"<h1>Rehearsal of {html.escape(recording.about.robot)}</h1><h2>What was done</h2>"
-        f"<pre>{html.escape(chr(10).join(story))}</pre><h2>What was recorded</h2>{images}"
-        f"<pre>{html.escape(text)}</pre></html>\n",
-        encoding="utf-8",
-    )
+    title = f"Rehearsal of {recording.about.robot}"
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        f"<h2>What was done</h2>{preformatted(chr(10).join(story))}",
+        f"<h2>What was recorded</h2>{images}{preformatted(text)}",
+    ]
+    page.write_text(document(title, parts), encoding="utf-8")
     return page

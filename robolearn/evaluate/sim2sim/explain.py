@@ -8,9 +8,10 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+from robolearn.evaluate.page import preformatted
 from robolearn.evaluate.sim2sim.diagnosis import diagnose
 from robolearn.evaluate.sim2sim.film import film_side_by_side
-from robolearn.evaluate.sim2sim.report import Extras, preformatted
+from robolearn.evaluate.sim2sim.report import Extras
 from robolearn.evaluate.sim2sim.simulators import REFERENCE, find
 from robolearn.evaluate.sim2sim.world import make_world
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import math
-import re
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import matplotlib as mpl
@@ -18,24 +15,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from robolearn.evaluate.page import PALETTE, drawing, svg
 from robolearn.evaluate.sim2sim.curves import Axis, Crossing, Curve
 from robolearn.evaluate.sim2sim.results import JOINT
 from robolearn.evaluate.sim2sim.summary import Summary
-from robolearn.logging.curves import GRID, INK, MUTED, STYLE
+from robolearn.logging.curves import INK, MUTED
 
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1")
-"""Okabe and Ito's colours for every kind of colour vision, without the yellow that is lost on white."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 MAP = "viridis"
 """Colours of heat maps: evenly bright for every kind of colour vision."""
-VARIABLES = {
-    INK: "var(--ink)",
-    MUTED: "var(--muted)",
-    GRID: "var(--grid)",
-    "#0072b2": "var(--blue)",
-    "#8c6bb1": "var(--violet)",
-}
-"""Colours of the drawing that a page may change, as it does on a dark screen."""
 PER_ROW = 3
 HALF = 0.5
 
@@ -66,7 +54,7 @@ def draw_overview(summary: Summary) -> str:
     style = looks(summary.policies, summary.policies[0])
     rows = summary.simulators
     step = 0.7 / max(1, len(summary.policies))
-    with _style():
+    with drawing():
         height = 1.15 + max(0.3, 0.16 * len(summary.policies) + 0.1) * len(rows)
         figure, axes = plt.subplots(1, 3, figsize=(10.4, height), sharey=True, layout="constrained")
         for ax, (title, pick) in zip(axes, panels, strict=True):
@@ -88,7 +76,7 @@ def draw_overview(summary: Summary) -> str:
         axes[0].set_ylim(len(rows) - 0.5, -0.5)
         if len(summary.policies) > 1:
             _legend(figure, style, line=False)
-        return _svg(figure)
+        return svg(figure)
 
 
 def draw_scores(summary: Summary) -> str:
@@ -121,7 +109,7 @@ def draw_curves(summary: Summary, policy: str, axes: Mapping[str, Axis]) -> str:
     mine = [curve for curve in summary.curves if curve.policy == policy]
     names = list(dict.fromkeys(curve.perturbation for curve in mine))
     style = looks(list(dict.fromkeys(curve.simulator for curve in mine)), summary.reference)
-    with _style():
+    with drawing():
         figure, grid = _grid(len(names), 2.5)
         for ax, name in zip(grid, names, strict=True):
             shown = [curve for curve in mine if curve.perturbation == name]
@@ -131,7 +119,7 @@ def draw_curves(summary: Summary, policy: str, axes: Mapping[str, Axis]) -> str:
         for ax in grid[::PER_ROW]:
             ax.set_ylabel("survived")
         _legend(figure, style)
-        return _svg(figure)
+        return svg(figure)
 
 
 def draw_failures(summary: Summary, policy: str, axes: Mapping[str, Axis]) -> str:
@@ -140,7 +128,7 @@ def draw_failures(summary: Summary, policy: str, axes: Mapping[str, Axis]) -> st
     names = list(dict.fromkeys(curve.perturbation for curve in mine))
     rows = list(dict.fromkeys(curve.simulator for curve in mine))
     style = looks(rows, summary.reference)
-    with _style():
+    with drawing():
         figure, grid = _grid(len(names), 0.85 + 0.26 * len(rows))
         for ax, name in zip(grid, names, strict=True):
             shown = [curve for curve in mine if curve.perturbation == name]
@@ -165,7 +153,7 @@ def draw_failures(summary: Summary, policy: str, axes: Mapping[str, Axis]) -> st
         for i, ax in enumerate(grid):
             if i % PER_ROW:
                 ax.set_yticklabels([])
-        return _svg(figure)
+        return svg(figure)
 
 
 def _draw_survival(ax: Axes, shown: Sequence[Curve], style: Mapping[str, Look]) -> None:
@@ -206,7 +194,7 @@ def _draw_crossing(ax: Axes, side: Sequence[Crossing], sign: int, row: int, look
 
 
 def _heat_map(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], label: str) -> str:
-    with _style():
+    with drawing():
         size = (min(10.4, 2.9 + 0.78 * len(columns)), 1.35 + 0.34 * len(rows))
         figure, ax = plt.subplots(figsize=size, layout="constrained")
         shown = ax.pcolormesh(np.ma.masked_invalid(values), cmap=MAP, vmin=0, vmax=1, edgecolors="none")
@@ -225,7 +213,7 @@ def _heat_map(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], l
         bar = figure.colorbar(shown, ax=ax, label=label, fraction=0.03, pad=0.02)
         bar.outline.set_visible(False)
         bar.ax.tick_params(length=0)
-        return _svg(figure)
+        return svg(figure)
 
 
 def _unit(axis: Axis) -> str:
@@ -249,22 +237,3 @@ def _legend(figure: Figure, style: Mapping[str, Look], line: bool = True) -> Non
         for name, look in style.items()
     ]  # fmt: skip
     figure.legend(handles=handles, loc="outside lower center", ncols=min(6, len(handles)))
-
-
-def _style() -> AbstractContextManager[None]:
-    style = {**STYLE, "svg.fonttype": "none", "svg.hashsalt": "transfer"}
-    return plt.rc_context(style)  # type: ignore[arg-type]
-
-
-def _svg(figure: Figure) -> str:
-    """Return a figure as an ``svg`` element without outside references, and close it."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    plt.close(figure)
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r' id="[a-zA-Z]\w*?_\d+"', "", text)  # names of parts, which would be the same in every picture
-    for color, variable in VARIABLES.items():
-        text = text.replace(color, variable)
-    return text.strip()

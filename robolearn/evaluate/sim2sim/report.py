@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import math
 import shlex
 import time
@@ -12,11 +11,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from robolearn.evaluate.page import card, document, entries, film, machine_text, preformatted, table
 from robolearn.evaluate.sim2sim.curves import Axis
 from robolearn.evaluate.sim2sim.estimates import FLOOR, Estimate
 from robolearn.evaluate.sim2sim.measures import MEASURES
 from robolearn.evaluate.sim2sim.plots import draw_conditions, draw_curves, draw_failures, draw_overview, draw_scores
-from robolearn.evaluate.sim2sim.report_style import CSS
 from robolearn.evaluate.sim2sim.results import JOINT, NOMINAL
 from robolearn.evaluate.sim2sim.simulators import versions
 from robolearn.evaluate.sim2sim.summary import Summary
@@ -25,7 +24,6 @@ from robolearn.evaluate.sim2sim.verdict import Criterion, headline
 from robolearn.evaluate.statistics import CONFIDENCE, RESAMPLES, Interval
 from robolearn.run_folder import git_state, machine
 
-VIDEOS = {".mp4": "video/mp4", ".webm": "video/webm", ".gif": "image/gif"}
 MARKS = {"good": "✓", "fair": "~", "bad": "✗"}
 
 
@@ -73,11 +71,6 @@ def provenance(command: Sequence[str], policies: Mapping[str, str]) -> Provenanc
     return Provenance(shlex.join(command), dict(policies), now, machine(), versions(), commit)
 
 
-def preformatted(plain: str) -> str:
-    """Return plain text as HTML that keeps its lines."""
-    return f"<pre>{escape(plain)}</pre>"
-
-
 def write_report(
     path: Path, summary: Summary, axes: Mapping[str, Axis], origin: Provenance, extras: Extras | None = None
 ) -> None:
@@ -95,17 +88,17 @@ def write_report(
         OSError: a film that cannot be read, or a folder that cannot be written to.
     """
     extras = extras or Extras()
-    films = [_film(name, film) for name, film in extras.videos]
+    films = [film(name, path_) for name, path_ in extras.videos]
     title = f"Transfer of {', '.join(summary.policies)}"
     parts = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="muted">{_size(summary)}</p>',
         *(_verdict(summary, policy) for policy in summary.policies),
         "<h2>In every simulator</h2>",
-        _figure(draw_overview(summary), _OVERVIEW),
+        card(draw_overview(summary), _OVERVIEW),
     ]
     if len(summary.policies) > 1:
-        parts += [_figure(draw_scores(summary), "Score of each policy in each simulator.", narrow=True)]
+        parts += [card(draw_scores(summary), "Score of each policy in each simulator.", narrow=True)]
         parts += [_ranking(summary)]
     parts += films
     for policy in summary.policies:
@@ -115,12 +108,7 @@ def write_report(
     parts += [_failures(summary)]
     parts += [f'<h2>{escape(name)}</h2><div class="card">{body}</div>' for name, body in extras.sections]
     parts += [_method(), _origin(origin, summary)]
-    page = (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{CSS}</style>\n</head>\n'
-        f"<body>\n<main>\n{chr(10).join(parts)}\n</main>\n</body>\n</html>\n"
-    )
-    path.write_text(page, encoding="utf-8")
+    path.write_text(document(title, parts), encoding="utf-8")
 
 
 _OVERVIEW = (
@@ -181,34 +169,6 @@ def _verdict(summary: Summary, policy: str) -> str:
     )
 
 
-def _figure(svg: str, caption: str, narrow: bool = False) -> str:
-    kind = ' class="narrow"' if narrow else ""
-    return f'<div class="card"><figure{kind}>{svg}<figcaption>{escape(caption)}</figcaption></figure></div>'
-
-
-def _film(name: str, path: Path) -> str:
-    kind = VIDEOS.get(path.suffix)
-    if kind is None:
-        raise ValueError(f"{path}: a film must be one of {', '.join(VIDEOS)}")
-    data = f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
-    shown = (
-        f'<img src="{data}" alt="{escape(name)}">'
-        if kind.startswith("image")
-        else f'<video src="{data}" controls loop muted autoplay playsinline></video>'
-    )
-    return f'<div class="card"><figure>{shown}<figcaption>{escape(name)}</figcaption></figure></div>'
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table; cells are HTML, those that begin with ``<t`` as they are."""
-    top = "".join(f"<th>{cell}</th>" for cell in head)
-    body = "".join(
-        "<tr>" + "".join(cell if cell.startswith("<t") else f"<td>{cell}</td>" for cell in row) + "</tr>"
-        for row in rows
-    )
-    return f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
 def _ranking(summary: Summary) -> str:
     ranking = summary.ranking
     if ranking is None:
@@ -234,9 +194,9 @@ def _ranking(summary: Summary) -> str:
         f"Over {escape(', '.join(ranking.simulators))}; {ranking.experiments} experiments that all policies finished."
     )
     return (
-        f'<h2>Ranking</h2><div class="card">{_table(("rank", "policy", "mean score"), rows)}'
+        f'<h2>Ranking</h2><div class="card">{table(("rank", "policy", "mean score"), rows)}'
         f'<p class="muted">{where} Policies that cannot be told apart share a rank.</p>{note}'
-        f"<h3>Every two policies on the same experiments</h3>{_table(head, pairs)}</div>"
+        f"<h3>Every two policies on the same experiments</h3>{table(head, pairs)}</div>"
     )
 
 
@@ -245,9 +205,9 @@ def _policy(summary: Summary, policy: str, axes: Mapping[str, Axis], labels: Map
     if any(curve.policy == policy for curve in summary.curves):
         parts += [
             "<h3>What breaks it</h3>",
-            _figure(draw_failures(summary, policy, axes), _FAILURES),
-            _figure(draw_curves(summary, policy, axes), _CURVES),
-            _figure(draw_conditions(summary, policy, axes), _CONDITIONS, narrow=True),
+            card(draw_failures(summary, policy, axes), _FAILURES),
+            card(draw_curves(summary, policy, axes), _CURVES),
+            card(draw_conditions(summary, policy, axes), _CONDITIONS, narrow=True),
         ]
     parts += ["<h3>Measures</h3>", f'<div class="card">{_measures(summary, policy)}']
     parts += [f'<p class="muted">{escape(_MEASURES)}</p></div>']
@@ -277,7 +237,7 @@ def _estimates(summary: Summary, policy: str, labels: Mapping[str, str]) -> str:
         f"{MARKS['good']} reaches its threshold with the lower limit, {MARKS['fair']} with the estimate only, "
         f"{MARKS['bad']} does not. Without a mark: not judged."
     )
-    return f'{_table(head, rows)}<p class="muted">{key}</p>'
+    return f'{table(head, rows)}<p class="muted">{key}</p>'
 
 
 def _name(simulator: str, labels: Mapping[str, str]) -> str:
@@ -316,7 +276,7 @@ def _measures(summary: Summary, policy: str) -> str:
             else:
                 row.append(f"{shown}<small>not in the score</small>")
         rows.append(row)
-    return _table(["", *(escape(e.simulator) for e in estimates)], rows)
+    return table(["", *(escape(e.simulator) for e in estimates)], rows)
 
 
 def _spread(interval: Interval) -> str:
@@ -351,16 +311,12 @@ def _method() -> str:
 
 
 def _origin(origin: Provenance, summary: Summary) -> str:
-    where = origin.machine
-    memory = f", {where['memory_gb']} GB" if where.get("memory_gb") else ""
-    gpu = f", {where['gpu']}" if where.get("gpu") else ""
-    entries = {
+    found = {
         "policy files": ", ".join(f"{name} {digest}" for name, digest in origin.policies.items()),
         "seeds": ", ".join(map(str, summary.seeds)),
-        "machine": f"{where.get('processor')}, {where.get('cores')} cores{memory}{gpu}, {where.get('system')}",
+        "machine": machine_text(origin.machine),
         "versions": ", ".join(f"{name} {version}" for name, version in origin.versions.items()),
         "commit": origin.commit or "not in a repository",
         "time": origin.time,
     }
-    listed = "".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in entries.items())
-    return f'<h2>Repeat it</h2><div class="card">{preformatted(origin.command)}<dl>{listed}</dl></div>'
+    return f'<h2>Repeat it</h2><div class="card">{preformatted(origin.command)}{entries(found)}</div>'

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import synthetic
 
+from robolearn.evaluate.page import preformatted
 from robolearn.evaluate.sim2sim.plots import draw_curves, looks
-from robolearn.evaluate.sim2sim.report import Extras, Provenance, preformatted, provenance, write_report
+from robolearn.evaluate.sim2sim.report import Extras, Provenance, provenance, write_report
 from robolearn.evaluate.sim2sim.results import NOMINAL, Case, CaseResult
 from robolearn.evaluate.sim2sim.summary import summarise
 
