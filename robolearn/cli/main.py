@@ -21,6 +21,7 @@ COMMANDS = {
     "budget-search": "find the smallest budget of a constraint that costs neither tracking nor survival",
     "play": "watch a trained policy: viewer window, browser, or video",
     "eval": "measure a trained policy; with --report, write its complete report",
+    "compare": "set trained runs side by side: cost against reward, learning curves, gaits",
     "export": "write a trained policy as one ONNX file with its contract inside",
     "inspect": "show what a policy file says about itself",
     "verify": "check a policy file: seal, contract, graph, golden pairs",

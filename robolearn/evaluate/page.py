@@ -96,7 +96,8 @@ def machine_text(where: Mapping[str, Any]) -> str:
 
 def drawing() -> AbstractContextManager[None]:
     """Settings of matplotlib for pictures that ``svg`` puts into a page."""
-    return plt.rc_context({**STYLE, "svg.fonttype": "none", "svg.hashsalt": "page"})  # type: ignore[arg-type]
+    style: dict[Any, Any] = {**STYLE, "svg.fonttype": "none", "svg.hashsalt": "page"}
+    return plt.rc_context(style)
 
 
 def svg(figure: Figure) -> str:

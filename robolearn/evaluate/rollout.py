@@ -68,6 +68,7 @@ class Trace:
         fell: (N,) bool, a termination (not the time limit) ended the episode, or the base leant over 60 degrees.
         invalid: (N,) bool, the simulation itself failed.
         mass: kg, nominal mass of the robot.
+        reward: (T, N) of each step, as the task gives it.
         costs: (T, N) each cost of the task by name, in its unit.
     """
 
@@ -80,13 +81,22 @@ class Trace:
     fell: NDArray[np.bool_]
     invalid: NDArray[np.bool_]
     mass: float
+    reward: Array
     costs: dict[str, Array] = field(default_factory=dict)
 
-    def mean_cost(self, name: str, settle_s: float = SETTLE_S) -> Array:
-        """Return (N,) the mean of a cost over the steps after ``settle_s`` in which the first episode goes on."""
+    def counted(self, settle_s: float = SETTLE_S) -> NDArray[np.bool_]:
+        """Return (T, N) bool: steps after ``settle_s`` in which the first episode goes on."""
         counted = self.alive.copy()
         counted[: round(settle_s / self.dt)] = False
-        return _mean(self.costs[name], counted)
+        return counted
+
+    def mean_cost(self, name: str, settle_s: float = SETTLE_S) -> Array:
+        """Return (N,) the mean of a cost over the counted steps; NaN where there are none."""
+        return _mean(self.costs[name], self.counted(settle_s))
+
+    def mean_reward(self, settle_s: float = SETTLE_S) -> Array:
+        """Return (N,) the mean reward of a counted step; NaN where there are none."""
+        return _mean(self.reward, self.counted(settle_s))
 
     @property
     def survived(self) -> NDArray[np.bool_]:
@@ -122,7 +132,7 @@ def rollout(
     obs = env.reset()
     alive = torch.ones(env.num_envs, dtype=torch.bool, device=env.device)
     fell, invalid = torch.zeros_like(alive), torch.zeros_like(alive)
-    rows: dict[str, list[Tensor]] = {name: [] for name in ("command", "velocity", "power", "action_rate")}
+    rows: dict[str, list[Tensor]] = {name: [] for name in ("command", "velocity", "power", "action_rate", "reward")}
     alive_rows: list[Tensor] = []
     costs: list[Tensor] = []
     for t in range(steps):
@@ -145,6 +155,7 @@ def rollout(
         rows["command"].append(command)
         rows["velocity"].append(planar_velocity(env))
         rows["power"].append(s.power.clone())
+        rows["reward"].append(result.reward)
         rows["action_rate"].append((s.action - previous).abs().mean(1))
         if stop_when_all_fell and not bool(alive.any()):
             break
@@ -276,8 +287,7 @@ def per_environment(trace: Trace, settle_s: float = SETTLE_S) -> dict[str, Array
     Only steps after ``settle_s`` in which the first episode goes on count. The cost of transport is the mean power over
     mass times gravity times mean speed (Tucker, Am. Sci. 63, 1975), for environments asked to move.
     """
-    counted = trace.alive.copy()
-    counted[: round(settle_s / trace.dt)] = False
+    counted = trace.counted(settle_s)
     planar = ((trace.command - trace.velocity)[..., :2] ** 2).sum(-1)
     turning = (trace.command - trace.velocity)[..., 2] ** 2
     speed = _mean(np.linalg.norm(trace.velocity[..., :2], axis=-1), counted)
@@ -332,8 +342,7 @@ def quiet(config: ExperimentConfig) -> ExperimentConfig:
 
 def steady_means(trace: Trace, settle_s: float = SETTLE_S) -> tuple[Array, Array]:
     """Return mean command and mean velocity of each environment while it walked, each (N, 3)."""
-    counted = trace.alive.copy()
-    counted[: round(settle_s / trace.dt)] = False
+    counted = trace.counted(settle_s)
     commanded = np.stack([_mean(trace.command[..., i], counted) for i in range(3)], 1)
     measured = np.stack([_mean(trace.velocity[..., i], counted) for i in range(3)], 1)
     return commanded, measured

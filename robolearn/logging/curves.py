@@ -91,7 +91,8 @@ def draw_curves(table: str | Path, path: str | Path, title: str) -> bool:
     if len(columns.get("iteration", ())) < 2:
         return False
     x, unit = _horizontal(columns)
-    panels = [panel for panel in PANELS if any(_has(columns, name) for name, _ in panel.lines)]
+    wanted = (*PANELS, *_constraint_panels(columns))
+    panels = [panel for panel in wanted if any(_has(columns, name) for name, _ in panel.lines)]
     width = 4 if len(panels) > 6 else 3
     height = -(-len(panels) // width)
     with plt.rc_context(STYLE):  # type: ignore[arg-type]
@@ -110,6 +111,18 @@ def draw_curves(table: str | Path, path: str | Path, title: str) -> bool:
         plt.close(figure)
     partial.replace(path)
     return True
+
+
+def _constraint_panels(columns: dict[str, NDArray[np.float64]]) -> tuple[Panel, ...]:
+    """Panels of constrained learning: what each constraint has spent of its budget, and its multiplier."""
+    names = [name.split("/")[1] for name in columns if name.startswith("eco/") and name.endswith("/multiplier")]
+
+    def lines(what: str) -> tuple[tuple[str, str], ...]:
+        return tuple((f"eco/{name}/{what}", name) for name in names)
+
+    return Panel("Share of the budget", lines("share"), (0.0, 2.0)), Panel(
+        "Multiplier", lines("multiplier"), (0.0, None)
+    )
 
 
 def _has(columns: dict[str, NDArray[np.float64]], name: str) -> bool:

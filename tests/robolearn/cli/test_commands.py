@@ -196,3 +196,13 @@ def test_the_stages_of_the_demo_are_commands_that_parse():
     assert [words[0] for _, words in stages] == ["train", "play", "eval", "export", "verify", "rehearse", "sim2sim"]
     for _, words in stages:
         assert parse(words[0], words[1:]) is not None
+
+
+def test_compare_sets_runs_side_by_side(trained, tmp_path, capsys):
+    words = ["compare", f"first={trained}", str(trained), "--num-envs=4", "--threads=1", f"--out={tmp_path}"]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert "first (seed 5): mechanical_power" in out and "a1_velocity_flat (seed 5)" in out
+    rows = (tmp_path / "runs.csv").read_text().splitlines()
+    assert len(rows) == 3 and rows[1].split(",")[1:] == rows[2].split(",")[1:], "the same run, the same figures"
+    assert (tmp_path / "report.html").read_text().count("<svg") == 4

@@ -47,8 +47,15 @@ def make_trace(**changes):
         "fell": np.array([False, True]),
         "invalid": np.array([False, False]),
         "mass": 10.0,
+        "reward": np.tile([[9.0], [9.0], [0.3], [0.5], [0.7]], (1, 2)),
     }
     return Trace(**(fields | changes))
+
+
+def test_rewards_and_costs_are_means_of_the_steps_that_count():
+    trace = make_trace(costs={"heat": np.array([[9.0, 9.0]] * 2 + [[1.0, 5.0], [2.0, 5.0], [3.0, 5.0]])})
+    assert trace.mean_reward(1.0)[0] == pytest.approx(0.5) and np.isnan(trace.mean_reward(1.0)[1])
+    assert trace.mean_cost("heat", 1.0)[0] == pytest.approx(2.0) and np.isnan(trace.mean_cost("heat", 1.0)[1])
 
 
 def test_metrics_of_a_constant_walk_by_hand():

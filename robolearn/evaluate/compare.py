@@ -1,0 +1,236 @@
+"""Runs of one robot side by side: what each does, what it spends, and how it was learned."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from robolearn.config import ConfigError, unknown
+from robolearn.evaluate.rollout import SETTLE_S, Array, Player, Trace, per_environment, quiet, rollout, steady_means
+from robolearn.evaluate.statistics import Interval, bootstrap_mean, wilson
+from robolearn.logging.csv_log import read_csv
+from robolearn.rl import load_policy
+from robolearn.run_folder import METRICS as TABLE
+from robolearn.run_folder import Run
+
+if TYPE_CHECKING:
+    from robolearn.experiment import ExperimentConfig
+
+TAIL = 20
+"""Iterations at the end of a training over which its figures are averaged."""
+GAIT_S = 2.2
+"""s of a gait that are drawn: four periods of BRUCE's clock."""
+
+
+@dataclass(frozen=True)
+class Gait:
+    """Some seconds of one robot, T control steps.
+
+    Attributes:
+        dt: s per step.
+        feet: names, F.
+        contact: (T, F) bool, the foot touches the ground.
+        joints: names, J.
+        position: (T, J) rad.
+        power: (T,) W.
+    """
+
+    dt: float
+    feet: tuple[str, ...]
+    contact: NDArray[np.bool_]
+    joints: tuple[str, ...]
+    position: Array
+    power: Array
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What was measured of one run, with mean actions unless said otherwise.
+
+    Attributes:
+        label: runs with the same label are seeds of one experiment.
+        run: where it is.
+        cost: mean of the compared cost.
+        reward: per second, as the task gives it.
+        speed_error: size of commanded minus mean velocity in the plane, m/s.
+        survival: share of the episodes without a fall.
+        learned_cost: mean of the cost over the last ``TAIL`` iterations of the training, with its sampled actions.
+        budget: bound on that mean; NaN where the run has none.
+        violation: mean over all iterations of what J / b exceeds 1 by; NaN without a budget.
+        steps: environment steps of the training; NaN when unknown.
+        table: the training's metrics by name.
+        gait: how it moves.
+    """
+
+    label: str
+    run: Run
+    cost: Interval
+    reward: Interval
+    speed_error: Interval
+    survival: Interval
+    learned_cost: float
+    budget: float
+    violation: float
+    steps: float
+    table: dict[str, Array]
+    gait: Gait
+
+
+def compare(
+    runs: Sequence[tuple[str, Run]],
+    cost: str,
+    seeds: Sequence[int] = (0,),
+    num_envs: int = 64,
+    tell: Callable[[str], None] = lambda _: None,
+) -> list[Compared]:
+    """Measure runs, each on its own task, as ``evaluate`` does: no pushes, one command per episode, mean actions.
+
+    Args:
+        runs: label and run of each; all of one robot.
+        cost: a cost that all their tasks report.
+        seeds: one set of roll-outs per seed; the same for every run.
+        num_envs: robots per seed.
+        tell: called with a line about what is done next.
+
+    Raises:
+        ConfigError: different robots, or a task without that cost.
+    """
+    robots = {run.config.robot for _, run in runs}
+    if len(robots) != 1:
+        raise ConfigError(f"runs of one robot can be compared, these are of {', '.join(map(str, sorted(robots)))}")
+    for _, run in runs:
+        if cost not in run.config.task.costs:
+            raise unknown("cost", cost, run.config.task.costs, f"{run.folder}: task {run.config.task.name}")
+    found = []
+    for i, (label, run) in enumerate(runs):
+        tell(f"{i + 1}/{len(runs)} {label}: {run.checkpoint}")
+        found.append(_measure(label, run, cost, seeds, num_envs))
+    return found
+
+
+def _measure(label: str, run: Run, cost: str, seeds: Sequence[int], num_envs: int) -> Compared:
+    from robolearn.experiment import make_env
+
+    policy, config = load_policy(run.checkpoint, run.config.env.device), quiet(run.config)
+    traces: list[Trace] = []
+    for seed in seeds:
+        env = make_env(config, num_envs=num_envs, seed=seed)
+        traces.append(rollout(env, policy))
+        episode_s = env.max_episode_length * env.step_dt
+        env.close()
+    if not any(trace.counted().any() for trace in traces):
+        raise ConfigError(f"{run.checkpoint}: every robot fell within {SETTLE_S:g} s; there is nothing to compare")
+    rewards = np.concatenate([trace.mean_reward() for trace in traces]) / traces[0].dt
+    costs = np.concatenate([trace.mean_cost(cost) for trace in traces])
+    means = [steady_means(trace) for trace in traces]
+    missed = np.concatenate([np.linalg.norm((asked - done)[:, :2], axis=1) for asked, done in means])
+    stood = np.concatenate([per_environment(trace)["survival"] for trace in traces])
+    table = read_csv(run.folder / TABLE) if (run.folder / TABLE).is_file() else {}
+    name, budget = budget_of(run.config, cost, episode_s)
+    share = table.get(f"eco/{name}/share", np.full(1, np.nan))
+    known = share[np.isfinite(share)]
+    return Compared(
+        label=label,
+        run=run,
+        cost=bootstrap_mean(costs),
+        reward=bootstrap_mean(rewards),
+        speed_error=bootstrap_mean(missed),
+        survival=wilson(int(stood.sum()), stood.size),
+        learned_cost=float(np.mean(table.get(f"cost/{cost}", np.full(1, np.nan))[-TAIL:])),
+        budget=budget,
+        violation=float(np.maximum(known - 1.0, 0.0).mean()) if known.size and np.isfinite(budget) else float("nan"),
+        steps=float(table.get("train/total_steps", np.full(1, np.nan))[-1]),
+        table=table,
+        gait=record_gait(run, seeds[0]),
+    )
+
+
+def budget_of(config: ExperimentConfig, cost: str, episode_s: float) -> tuple[str, float]:
+    """Return the name of the constraint on a cost and its bound on the mean cost; ``""`` and NaN without one.
+
+    A shaped reward has a price instead, and no bound.
+    """
+    if config.eco is None:
+        return "", float("nan")
+    for name, entry in config.eco.constraints.items():
+        if entry.cost == cost:
+            return name, float("nan") if config.eco.algorithm == "shaped" else entry.rate(episode_s)
+    return "", float("nan")
+
+
+@torch.no_grad()
+def record_gait(run: Run, seed: int, seconds: float = GAIT_S) -> Gait:
+    """Record how one robot moves under mean actions once it is up to speed; a fall begins anew."""
+    from robolearn.experiment import make_env
+
+    env = make_env(quiet(run.config), num_envs=1, seed=seed)
+    player = Player(load_policy(run.checkpoint, run.config.env.device), 1)
+    contact, position, power = [], [], []
+    obs, settle = env.reset(), round(2 * SETTLE_S / env.step_dt)
+    for t in range(settle + round(seconds / env.step_dt)):
+        result = env.step(player(obs))
+        obs = result.obs
+        player.forget(result.final_ids)
+        if t >= settle:
+            contact.append(env.state.foot_contact[0].cpu().numpy().copy())
+            position.append(env.state.joint_position[0].double().cpu().numpy().copy())
+            power.append(float(env.state.power[0]))
+    robot, dt = env.robot, env.step_dt
+    env.close()
+    return Gait(
+        dt,
+        tuple(foot.name for foot in robot.feet),
+        np.array(contact),
+        robot.joints,
+        np.array(position),
+        np.array(power),
+    )
+
+
+COLUMNS = (
+    "label", "run", "checkpoint", "steps", "seed", "budget", "learned_cost", "violation",
+    *(f"{name}{end}" for name in ("cost", "reward", "speed_error", "survival") for end in ("", "_low", "_high")),
+)  # fmt: skip
+
+
+def write_table(found: Sequence[Compared], path: Path) -> None:
+    """Write one line per run as CSV."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        for one in found:
+            row: dict[str, object] = {
+                "label": one.label, "run": one.run.folder.name, "checkpoint": one.run.checkpoint.name,
+                "steps": one.steps, "seed": one.run.config.seed,
+                "budget": one.budget, "learned_cost": one.learned_cost, "violation": one.violation,
+            }  # fmt: skip
+            for name in ("cost", "reward", "speed_error", "survival"):
+                interval: Interval = getattr(one, name)
+                row |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+            writer.writerow(
+                {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()}
+            )
+
+
+def dominates(one: Compared, other: Compared) -> bool:
+    """Whether ``one`` spends no more, falls no more often and earns no less than ``other``."""
+    return (
+        one.cost.value <= other.cost.value
+        and one.survival.value >= other.survival.value
+        and one.reward.value >= other.reward.value
+    )
+
+
+def by_label(found: Sequence[Compared]) -> dict[str, list[Compared]]:
+    """Group runs by label, in the order given."""
+    groups: dict[str, list[Compared]] = {}
+    for one in found:
+        groups.setdefault(one.label, []).append(one)
+    return groups

@@ -1,0 +1,82 @@
+"""Runs side by side: what counts as a budget, who dominates whom, the figures of a run by hand, table and page."""
+
+import csv
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from robolearn.config import ConfigError
+from robolearn.evaluate.compare import Compared, Gait, budget_of, by_label, compare, dominates, write_table
+from robolearn.evaluate.compare_report import write_report
+from robolearn.evaluate.statistics import Interval, wilson
+from robolearn.experiment import compose
+from robolearn.run_folder import Run
+
+
+def certain(value):
+    return Interval(value, value, value, 1)
+
+
+def make(tmp_path, label="eco", cost=2.0, reward=8.0, stood=8, experiment="eco/bruce_lite", **changes):
+    gait = Gait(0.02, ("left", "right"), np.eye(2, dtype=bool).repeat(5, 0), ("knee",), np.zeros((10, 1)), np.ones(10))
+    table = {
+        "train/total_steps": np.array([1e6, 2e6]),
+        "cost/mechanical_power": np.array([3.0, 2.0]),
+        "eco/energy/multiplier": np.array([0.0, 0.25]),
+    }
+    fields = {
+        "label": label, "run": Run(tmp_path / label, tmp_path / "c.pt", compose(experiment)), "cost": certain(cost),
+        "reward": certain(reward), "speed_error": certain(0.01), "survival": wilson(stood, 8), "learned_cost": 2.4,
+        "budget": 2.5, "violation": 0.1, "steps": 2e6, "table": table, "gait": gait,
+    }  # fmt: skip
+    return Compared(**fields | changes)
+
+
+def test_a_budget_is_in_the_cost_s_unit_and_a_price_is_none():
+    config = compose("eco/bruce_lite")
+    assert budget_of(config, "mechanical_power", 24.0) == ("energy", 2.5), "60 J in 24 s"
+    assert math.isnan(budget_of(config, "torque_square", 24.0)[1])
+    shaped = compose("eco/bruce_lite", None, ["eco.algorithm=shaped"])
+    name, budget = budget_of(shaped, "mechanical_power", 24.0)
+    assert name == "energy" and math.isnan(budget)
+    assert math.isnan(budget_of(compose("eco/bruce_lite_free"), "mechanical_power", 24.0)[1])
+
+
+def test_who_dominates_is_no_worse_in_anything(tmp_path):
+    good = make(tmp_path)
+    assert dominates(good, make(tmp_path, cost=2.1)) and dominates(good, good)
+    assert not dominates(good, make(tmp_path, cost=1.9))
+    assert not dominates(good, make(tmp_path, reward=8.1))
+    assert not dominates(make(tmp_path, stood=7), good)
+
+
+def test_seeds_of_one_label_belong_together(tmp_path):
+    a, b, c = make(tmp_path), make(tmp_path, "shaped"), make(tmp_path)
+    assert by_label([a, b, c]) == {"eco": [a, c], "shaped": [b]}
+
+
+def test_the_page_shows_every_label_the_verdict_and_no_outside_file(tmp_path):
+    found = [make(tmp_path), make(tmp_path, "<shaped>", cost=3.0, budget=math.nan, violation=math.nan)]
+    page = tmp_path / "report.html"
+    write_report(page, found, "mechanical_power", "robolearn compare a b", "64 episodes.")
+    text = page.read_text()
+    assert text.count("<svg") == 4 and "src=" not in text and "href=" not in text.replace("xlink:href", "")
+    assert "&lt;shaped&gt;" in text and "<shaped>" not in text
+    seed = found[0].run.config.seed
+    assert f"eco (seed {seed}) dominates &lt;shaped&gt; (seed {seed})" in text
+    assert "mechanical_power</b>: Mechanical power sum |tau dq|, W" in text
+    write_table(found, tmp_path / "runs.csv")
+    with (tmp_path / "runs.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["cost"]) for row in rows] == [2.0, 3.0] and rows[0]["budget"] == "2.5"
+
+
+def test_runs_that_cannot_be_compared_are_refused_with_the_reason(tmp_path):
+    bruce = make(tmp_path).run
+    a1 = dataclasses.replace(bruce, config=compose("a1_velocity_flat"))
+    with pytest.raises(ConfigError, match="one robot can be compared, these are of a1, bruce"):
+        compare([("x", bruce), ("y", a1)], "mechanical_power")
+    with pytest.raises(ConfigError, match="mechanical_power"):
+        compare([("x", bruce)], "mechanical_pwer")
