@@ -6,6 +6,7 @@ Same environment, networks and roll-outs; power and velocity error are bounded. 
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -13,29 +14,16 @@ from functools import partial
 import torch
 from common import Report, Turn, finish, learn, parse, parser, take_turns
 from physics import make_env
+from train_loop import NETWORK, make_runner
 
 from robolearn.methods.eco import ConstraintConfig, EcoConfig, EcoMethod
-from robolearn.rl import PPO, ActorCritic, NetworkConfig, OnPolicyRunner, PPOConfig, RunnerConfig, seed_everything
-from sim.environment import TaskEnv
+from robolearn.rl import OnPolicyRunner
 
 AIM = 0.9
 CONSTRAINTS = {
     "power": ConstraintConfig("mechanical_power", 60.0, "W", "rate"),
     "error": ConstraintConfig("velocity_error", 0.2, "m/s", "rate"),
 }
-
-
-def make_runner(env: TaskEnv, seed: int, constrained: bool, critic: bool) -> OnPolicyRunner:
-    """Return a training loop after its first iteration."""
-    seed_everything(seed)
-    method = EcoMethod(EcoConfig(CONSTRAINTS, cost_scale="price"), env) if constrained else None
-    network = NetworkConfig(actor_hidden=(128, 128), critic_hidden=(128, 128), cost_critic=critic)
-    policy = ActorCritic(env.obs_dims, env.num_actions, len(CONSTRAINTS) if constrained else 0, network)
-    objective = method.objective if method else None
-    ppo = PPO(policy, PPOConfig(epochs=4, minibatches=4), seed=seed, objective=objective)
-    runner = OnPolicyRunner(env, policy, ppo, RunnerConfig(steps_per_env=24), method=method)
-    learn(runner, 1)
-    return runner
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,8 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rounds = args.rounds or (2 if args.quick else 9)
     torch.set_num_threads(args.threads)  # of the update
     env = make_env(args.robot, args.task, args.num_envs, args.threads, args.seed)
-    kinds = {"plain PPO": (False, False), "2 constraints": (True, True), "2 constraints, no cost critic": (True, False)}
-    runners = {name: make_runner(env, args.seed, *kind) for name, kind in kinds.items()}
+    config = EcoConfig(CONSTRAINTS, cost_scale="price")
+    with_critic, without = NETWORK, dataclasses.replace(NETWORK, cost_critic=False)
+    runners = {
+        "plain PPO": make_runner(env, args.seed),
+        "2 constraints": make_runner(env, args.seed, method=EcoMethod(config, env), network=with_critic),
+        "2 constraints, no cost critic": make_runner(env, args.seed, method=EcoMethod(config, env), network=without),
+    }
 
     def turn(runner: OnPolicyRunner) -> float:
         seconds = 0.0
@@ -72,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     turns: dict[str, Turn] = {name: partial(turn, runner) for name, runner in runners.items()}
     report.speeds = take_turns(turns, rounds)
-    for name in list(kinds)[1:]:
+    for name in list(runners)[1:]:
         report.compare(name, "plain PPO", AIM)
     return finish(report, args)
 

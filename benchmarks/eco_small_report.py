@@ -81,8 +81,8 @@ def write_report(table: Path, out: Path, task: str, cost: str, unit: str, comman
     title = f"Constrained learning on {task}"
     parts = [
         f"<h1>{html.escape(title)}</h1>",
-        f'<p class="muted">Cost: {cost}, {unit}. Every figure is of fresh whole episodes with sampled actions, which is '
-        "what is bounded; intervals are 95 % bootstrap over seeds.</p>",
+        f'<p class="muted">Cost: {cost}, {unit}. Every figure is of fresh whole episodes with sampled actions, which '
+        "is what is bounded; intervals are 95 % bootstrap over seeds.</p>",
         f'<div class="card">{page.table(_HEADER, [_cells(line) for line in lines])}</div>',
         "<h2>Cost against return</h2>",
         page.card(
@@ -163,7 +163,8 @@ def _curves(out: Path, rows: Sequence[Row], colors: Mapping[str, str], unit: str
             axes[2, column].set_xlabel("million steps")
         for axis, name in zip(axes[:, 0], (f"cost, {unit}", "return", "multiplier"), strict=True):
             axis.set_ylabel(name)
-        axes[0, -1].legend(fontsize=7)
+        if axes[0, -1].lines[1:]:
+            axes[0, -1].legend(fontsize=7)
         return page.svg(figure)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from common import Report, finish, learn, parse, parser, take_turns
@@ -16,16 +17,31 @@ from physics import RawPhysics, Recorder, make_env
 from robolearn.rl import PPO, ActorCritic, NetworkConfig, OnPolicyRunner, PPOConfig, RunnerConfig, seed_everything
 from sim.environment import TaskEnv
 
+if TYPE_CHECKING:
+    from robolearn.methods.eco import EcoMethod
+
 AIM = 0.65
 NETWORK = NetworkConfig(actor_hidden=(128, 128), critic_hidden=(128, 128))
 UPDATE = PPOConfig(epochs=4, minibatches=4)
 
 
-def make_runner(env: TaskEnv, seed: int, steps: int = 24) -> OnPolicyRunner:
-    """Return a training loop of the sizes that the benchmarks compare, after its first iteration."""
+def make_runner(
+    env: TaskEnv, seed: int, steps: int = 24, method: EcoMethod | None = None, network: NetworkConfig = NETWORK
+) -> OnPolicyRunner:
+    """Return a training loop of the sizes that the benchmarks compare, after its first iteration.
+
+    Args:
+        env: the environment.
+        seed: of weights and exploration.
+        steps: control steps of a roll-out.
+        method: bounds costs; plain PPO without one.
+        network: sizes, and whether costs have a critic.
+    """
     seed_everything(seed)
-    policy = ActorCritic(env.obs_dims, env.num_actions, 0, NETWORK).to(env.device)
-    runner = OnPolicyRunner(env, policy, PPO(policy, UPDATE, seed=seed), RunnerConfig(steps_per_env=steps))
+    costs, objective = (len(method.cost_names), method.objective) if method else (0, None)
+    policy = ActorCritic(env.obs_dims, env.num_actions, costs, network).to(env.device)
+    ppo = PPO(policy, UPDATE, seed=seed, objective=objective)
+    runner = OnPolicyRunner(env, policy, ppo, RunnerConfig(steps_per_env=steps), method=method)
     learn(runner, 1)
     return runner
 
