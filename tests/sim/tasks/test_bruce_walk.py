@@ -10,7 +10,7 @@ from sim.robots import load_robot
 from sim.tasks import load_task
 from sim.tasks.evaluation import TermEvaluator
 
-TASKS = ("bruce_walk", "bruce_walk_015", "bruce_walk_02", "bruce_walk_lite")
+TASKS = ("bruce_walk", "bruce_walk_015", "bruce_walk_02", "bruce_walk_lite", "bruce_walk_lite_robust")
 
 
 @pytest.fixture(scope="module")

@@ -62,6 +62,7 @@ class Truth:
         env = world.env
         order = [self.joints.index(joint) for joint in env.robot.joints]
         qpos, qvel, ctrl = (env.engine.field(name)[0] for name in ("qpos", "qvel", "ctrl"))
+        env.engine.reset(torch.zeros(1, dtype=torch.int64))  # else its solver begins where the last episode ended
         tape = Tape(env)
         valid = torch.ones(1, dtype=torch.bool)
         for step in range(steps):
