@@ -87,6 +87,15 @@ def test_the_truth_is_what_the_simulated_robot_did(walked, episode, world):
     assert trace.alive.all() and trace.steps == STEPS and trace.velocity[-1, 0, 0] > 0.2
 
 
+def test_the_truth_does_not_depend_on_what_was_measured_before(episode, world):
+    truth, qvel = replay(episode, make_robot()).truth, world.env.engine.field("qvel")
+    truth.trace(world, episode, SCRIPT, 1)
+    first = qvel.clone()
+    truth.trace(world, episode, SCRIPT, STEPS)  # leaves its accelerations to the solver as a start
+    truth.trace(world, episode, SCRIPT, 1)
+    assert torch.equal(qvel, first)
+
+
 def test_one_process_decides_the_same(episode):
     found = run_again(episode, SCRIPT, make_robot())
     assert found.steps == STEPS and not found.stopped
