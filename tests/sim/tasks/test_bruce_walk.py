@@ -87,7 +87,7 @@ def test_standing_still_does_not_pay(name, bruce):
     assert walking - sliding > 1.0
 
 
-@pytest.mark.parametrize(("name", "speed"), zip(TASKS, (0.1, 0.15, 0.2, 0.1), strict=True))
+@pytest.mark.parametrize(("name", "speed"), zip(TASKS, (0.1, 0.15, 0.2, 0.1, 0.1), strict=True))
 def test_speeds_and_lengths(name, speed):
     task = load_task(name)
     assert task.commands.vx == (speed, speed)
