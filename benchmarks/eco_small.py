@@ -24,7 +24,7 @@ from robolearn.methods.eco import ConstraintConfig, DualConfig, EcoConfig, EcoMe
 from robolearn.rl import PPO, ActorCritic, NetworkConfig, OnPolicyRunner, PPOConfig, RunnerConfig, seed_everything
 from sim.planar import PlanarConfig, PlanarEnv
 
-STEPS = 128
+STEPS = 64
 REWARD_SCALE = 0.1
 NETWORK = {"actor_hidden": (64, 64), "critic_hidden": (64, 64), "init_std": 0.6}
 PID = DualConfig("pid", kp=0.3, ki=0.02, kd=0.2, delay=5, smoothing=0.5)
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--weights", type=float, nargs="*", default=[0.003, 0.01, 0.02, 0.03], help="of shaped rewards")
     parser.add_argument("--labels", nargs="*", default=["eco", "p3o", "ipo", "crpo"], choices=ALGORITHMS, metavar="L")
     parser.add_argument("--iterations", type=int, default=244)
-    parser.add_argument("--num-envs", type=int, default=32)
+    parser.add_argument("--num-envs", type=int, default=64)
     parser.add_argument("--processes", type=int, default=max(1, (os.cpu_count() or 2) - 1))
     parser.add_argument("--out", type=Path, default=Path("runs/eco_small"))
     parser.add_argument("--report", action="store_true", help="run nothing, draw what is there")
