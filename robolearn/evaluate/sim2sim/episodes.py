@@ -17,7 +17,7 @@ from robolearn.evaluate.rollout import FALLEN
 from robolearn.evaluate.sim2sim import scripts
 from robolearn.evaluate.sim2sim.draws import stream
 from robolearn.evaluate.sim2sim.measures import Trace, measure
-from robolearn.evaluate.sim2sim.perturbations import Unsupported, apply, prepare, refusal, strengths
+from robolearn.evaluate.sim2sim.perturbations import Unsupported, apply, prepare, refusal, size_of, strengths
 from robolearn.evaluate.sim2sim.results import Case, CaseResult, Experiment
 from robolearn.evaluate.sim2sim.simulators import Simulator, find
 from robolearn.evaluate.sim2sim.world import World, make_world
@@ -100,9 +100,8 @@ def record(
         ConfigError: the case cannot be run in its simulator.
         PolicyFileError: the policy cannot be used.
     """
-    values = strengths(case.perturbation, case.value, case.experiments)
-    simulator = find(case.simulator)
-    world = _build(case, policy, robot, simulator, values)
+    simulator, what = find(case.simulator), (case.perturbation, case.value, case.experiments)
+    world = _build(case, policy, robot, simulator, strengths(*what))
     try:
         dt = world.env.step_dt
         if fixed:
@@ -111,6 +110,7 @@ def record(
             script = scripts.draw(world.contract.command, case.experiments, seconds, dt)
         world.reset()
         place(world.env, case.experiments)
+        values = strengths(*what, size_of(world.env.robot))
         stage = apply(values, world.env, simulator, case.experiments, len(script))
         return run(world, script, stage.before_step, stage.measured)
     finally:

@@ -11,6 +11,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from robolearn.evaluate.sim2sim.results import JOINT, NOMINAL, Experiment
 from robolearn.evaluate.sim2sim.simulators import Simulator
 from robolearn.evaluate.sim2sim.stage import Signals, Stage, normal, product, quaternion, shift
 from sim.environment import TaskEnv
+from sim.robots.robot import Robot
 from sim.tasks import TaskConfig
 from sim.terrain import TerrainConfig
 
@@ -37,6 +39,36 @@ NOISE = {"joint_position": 0.005, "joint_velocity": 0.5, "base_angular_velocity"
 BIAS = {"joint_position": 0.02, "joint_velocity": 0.1, "base_angular_velocity": 0.05, "base_orientation": 0.02}
 """Standard deviations of constant offsets with factor 1, in the same units."""
 MUJOCO = ("mujoco", "warp")
+
+
+Likeness = Literal["", "mass", "torque"]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How a robot compares with the A1 (12.45 kg, drives of 33.5 N·m), for which all values are listed.
+
+    Three kg are a quarter of that robot and two thirds of a small humanoid: what depends on size is scaled, so that the
+    same test asks the same of every robot.
+
+    Attributes:
+        mass: of the robot, in that of the A1.
+        torque: mean limit of its drives, in that of the A1's.
+    """
+
+    mass: float = 1.0
+    torque: float = 1.0
+
+    def factor(self, grows_with: Likeness) -> float:
+        """Return what a listed value is multiplied by."""
+        return {"": 1.0, "mass": self.mass, "torque": self.torque}[grows_with]
+
+
+def size_of(robot: Robot) -> Size:
+    """Return the size of a robot, to two digits after the point."""
+    limits = robot.effort_limit
+    mass = float(robot.compile_summary()["mass"])
+    return Size(round(mass / 12.45, 2), round(sum(limits) / len(limits) / 33.5, 2))
 
 
 class Unsupported(ConfigError):
@@ -55,12 +87,13 @@ class Perturbation:
         label: what people read.
         unit: of its values.
         nominal: the value that changes nothing.
-        quick: values of the quick suite.
-        full: values of the full suite, to failure.
+        quick: values of the quick suite, for the A1.
+        full: values of the full suite, to failure, likewise.
         limits: smallest and largest value that make sense.
-        joint: range that ``joint`` draws from; None where it takes no part.
+        joint: range that ``joint`` draws from, for the A1; None where it takes no part.
         randomization: entries of the task's randomisation that give its model fields per-environment values.
         engines: engines that it can be applied in; empty for all.
+        grows_with: what of a robot's size its values grow with.
         apply: writes values (N,) float64 into a stage.
     """
 
@@ -74,7 +107,13 @@ class Perturbation:
     joint: tuple[float, float] | None
     randomization: Mapping[str, dict[str, list[float]]]
     engines: tuple[str, ...]
+    grows_with: Likeness
     apply: Apply
+
+    def scaled(self, value: float, size: Size) -> float:
+        """Return a value that is listed for the A1 as it is for a robot of a size, to two digits."""
+        factor = size.factor(self.grows_with)
+        return value if factor == 1.0 else float(f"{value * factor:.2g}")
 
     @property
     def description(self) -> str:
@@ -96,13 +135,14 @@ def _perturbation(
     joint: tuple[float, float] | None = None,
     randomization: Mapping[str, dict[str, list[float]]] | None = None,
     engines: tuple[str, ...] = (),
+    grows_with: Likeness = "",
 ) -> Callable[[Apply], Apply]:
     """Enter a function into ``PERTURBATIONS`` under its own name."""
 
     def enter(apply: Apply) -> Apply:
         name = apply.__name__
         PERTURBATIONS[name] = Perturbation(
-            name, label, unit, nominal, quick, full, limits, joint, randomization or {}, engines, apply
+            name, label, unit, nominal, quick, full, limits, joint, randomization or {}, engines, grows_with, apply
         )
         return apply
 
@@ -120,10 +160,11 @@ def find(name: str) -> Perturbation:
     return PERTURBATIONS[name]
 
 
-def strengths(name: str, value: float, experiments: Sequence[Experiment]) -> dict[str, Array]:
+def strengths(name: str, value: float, experiments: Sequence[Experiment], size: Size | None = None) -> dict[str, Array]:
     """Return what a case applies: perturbations by name, with a value for each experiment, (N,).
 
-    ``none`` applies nothing. ``joint`` draws everything that takes part in it, uniformly and independently.
+    ``none`` applies nothing. ``joint`` draws everything that takes part in it, uniformly and independently, in
+    proportion to the robot's ``size``; the A1's when None. A given value is applied as it is.
 
     Raises:
         ConfigError: unknown name, or a value outside of its limits.
@@ -131,7 +172,10 @@ def strengths(name: str, value: float, experiments: Sequence[Experiment]) -> dic
     if name == NOMINAL:
         return {}
     if name == JOINT:
-        return {other: _draw(find(other), experiments) for other, p in PERTURBATIONS.items() if p.joint}
+        size = size or Size()
+        return {
+            other: _draw(p, experiments) * size.factor(p.grows_with) for other, p in PERTURBATIONS.items() if p.joint
+        }
     low, high = find(name).limits
     if not (low <= value <= high and math.isfinite(value)):
         raise ConfigError(f"perturbation {name!r}: value {value:g} is outside of [{low:g}, {high:g}]")
@@ -205,7 +249,7 @@ def friction(stage: Stage, values: Tensor) -> None:
 
 @_perturbation(
     "payload", "kg", 0.0, (6.0,), (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0, 12.0), limits=(0.0, math.inf), joint=(0.0, 3.0),
-    randomization={"payload": {"range": [0.0, 0.0]}},
+    randomization={"payload": {"range": [0.0, 0.0]}}, grows_with="mass",
 )  # fmt: skip
 def payload(stage: Stage, values: Tensor) -> None:
     """Mass added to the base at its centre of mass; the base's inertia grows in proportion."""
@@ -305,14 +349,17 @@ def sensor_bias(stage: Stage, values: Tensor) -> None:
 
 @_perturbation(
     "joint friction", "N·m", 0.0, (2.0,), (0.2, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0), joint=(0.0, 0.3),
-    randomization={"joint_friction": {"range": [0.0, 0.0]}},
+    randomization={"joint_friction": {"range": [0.0, 0.0]}}, grows_with="torque",
 )  # fmt: skip
 def joint_friction(stage: Stage, values: Tensor) -> None:
     """Dry friction of every joint, added to the model's own; full size from 0.2 rad/s."""
     stage.env.actuators.friction[:] = _like(values, stage.env).unsqueeze(1)
 
 
-@_perturbation("push", "N·s", 0.0, (15.0,), (2.5, 5.0, 7.5, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0), joint=(0.0, 8.0))
+@_perturbation(
+    "push", "N·s", 0.0, (15.0,), (2.5, 5.0, 7.5, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0), joint=(0.0, 8.0),
+    grows_with="mass",
+)  # fmt: skip
 def push(stage: Stage, values: Tensor) -> None:
     """Impulse on the base's centre of mass over 0.1 s, horizontal, at a drawn time and in a drawn direction.
 

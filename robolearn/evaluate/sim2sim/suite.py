@@ -14,10 +14,11 @@ from robolearn.deploy.contract import read_contract
 from robolearn.deploy.onnx_file import read_file
 from robolearn.evaluate.sim2sim.episodes import run_case
 from robolearn.evaluate.sim2sim.estimates import is_unsupported
-from robolearn.evaluate.sim2sim.perturbations import PERTURBATIONS
+from robolearn.evaluate.sim2sim.perturbations import PERTURBATIONS, Size, size_of
 from robolearn.evaluate.sim2sim.results import JOINT, NOMINAL, Case, CaseResult, Experiment, ResultFile
 from robolearn.evaluate.sim2sim.simulators import REFERENCE, SIMULATORS, find, missing
 from robolearn.evaluate.sim2sim.spread import Spread
+from sim.robots import load_robot
 
 RESULTS = "results.jsonl"
 """File of the results in the folder of a benchmark."""
@@ -114,14 +115,18 @@ def _short(path: Path, depth: int) -> str:
     return "/".join(named[-depth:])
 
 
-def cases_of(suite: Suite, policies: Sequence[str], simulators: Sequence[str]) -> list[Case]:
+def cases_of(
+    suite: Suite, policies: Sequence[str], simulators: Sequence[str], sizes: Mapping[str, Size] | None = None
+) -> list[Case]:
     """Return every case of a suite, in the order of reports.
 
     Args:
         suite: the suite.
         policies: names of the policies.
         simulators: those that can run here.
+        sizes: of the robot of each policy; that of the A1 where it is not given.
     """
+    sizes = sizes or {}
     everything = _experiments(suite, suite.episodes)
     few = _experiments(suite, suite.sparse_episodes)
     found = []
@@ -132,14 +137,28 @@ def cases_of(suite: Suite, policies: Sequence[str], simulators: Sequence[str]) -
                 conditions += [(name, value, everything) for value in perturbation.full]
             elif simulator in suite.sparse:
                 conditions += [(name, value, few) for value in perturbation.quick]
-        size = len(everything) if _fast(simulator) else suite.share
+        share = len(everything) if _fast(simulator) else suite.share
         found += [
-            Case(policy, simulator, name, value, tuple(experiments[first : first + size]))
+            Case(
+                policy,
+                simulator,
+                name,
+                _sized(name, value, sizes.get(policy)),
+                tuple(experiments[first : first + share]),
+            )
             for name, value, experiments in conditions
             for policy in policies
-            for first in range(0, len(experiments), size)
+            for first in range(0, len(experiments), share)
         ]
     return found
+
+
+def _sized(name: str, value: float, size: Size | None) -> float:
+    return PERTURBATIONS[name].scaled(value, size) if size and name in PERTURBATIONS else value
+
+
+def _sizes(policies: Mapping[str, Path]) -> dict[str, Size]:
+    return {name: size_of(load_robot(read_contract(path)[0].robot.name)) for name, path in policies.items()}
 
 
 def _experiments(suite: Suite, episodes: int) -> list[Experiment]:
@@ -157,7 +176,7 @@ def _turn(case: Case) -> tuple[bool, bool]:
 
 def count(suite: Suite, policies: Mapping[str, Path], simulators: Sequence[str]) -> int:
     """Return the number of cases that ``run`` runs."""
-    return len(cases_of(suite, list(policies), _able(simulators)))
+    return len(cases_of(suite, list(policies), _able(simulators)))  # a robot's size changes values, not their number
 
 
 def _able(simulators: Sequence[str]) -> list[str]:
@@ -194,7 +213,7 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     _claim(folder, suite, policies)
     file = ResultFile(folder / RESULTS)
-    cases = cases_of(suite, list(policies), _able(simulators))
+    cases = cases_of(suite, list(policies), _able(simulators), _sizes(policies))
     wanted = set(cases)
     done = {result.case: result for result in file if result.case in wanted and not _worth_another_try(result)}
     left = sorted((case for case in cases if case not in done), key=_turn)

@@ -13,10 +13,12 @@ from robolearn.evaluate.sim2sim.perturbations import (
     BIAS,
     NOISE,
     PERTURBATIONS,
+    Size,
     Unsupported,
     apply,
     find,
     prepare,
+    size_of,
     strengths,
 )  # fmt: skip
 from robolearn.evaluate.sim2sim.results import JOINT, NOMINAL
@@ -106,6 +108,17 @@ def test_strengths_of_a_case():
             assert not (values % 5).any()
     assert not np.allclose(strengths(JOINT, 0.0, of(5, 2))["push"], few["push"])
     assert abs(np.corrcoef(many["payload"], many["friction"])[0, 1]) < 0.4
+
+
+def test_values_are_listed_for_the_a1_and_grow_with_the_robot():
+    assert size_of(A1) == Size(1.0, 1.0)
+    small = size_of(load_robot("bruce"))
+    assert small == Size(0.37, 0.25), "4.646 of 12.45 kg; 8.5 of 33.5 N m"
+    listed, scaled = strengths(JOINT, 0.0, of(4, 60)), strengths(JOINT, 0.0, of(4, 60), small)
+    factors = {"payload": 0.37, "push": 0.37, "joint_friction": 0.25}
+    for name, values in listed.items():
+        np.testing.assert_allclose(scaled[name], values * factors.get(name, 1.0), err_msg=name)
+    np.testing.assert_array_equal(strengths("push", 7.0, of(0, 2), small)["push"], [7.0, 7.0])
 
 
 def test_wrong_names_and_values_are_refused():

@@ -7,7 +7,7 @@ import pytest
 
 from robolearn.config import ConfigError
 from robolearn.evaluate.sim2sim import suite as suites
-from robolearn.evaluate.sim2sim.perturbations import PERTURBATIONS
+from robolearn.evaluate.sim2sim.perturbations import PERTURBATIONS, Size
 from robolearn.evaluate.sim2sim.results import CaseResult, ResultFile
 from robolearn.evaluate.sim2sim.simulators import REFERENCE, find
 from robolearn.evaluate.sim2sim.spread import spread
@@ -54,6 +54,19 @@ def test_every_experiment_is_there_once_under_every_condition(suite):
     assert {replace(case, policy="") for case in cases if case.policy == "a"} == {
         replace(case, policy="") for case in cases if case.policy == "b"
     }
+
+
+def test_what_depends_on_size_is_scaled_and_the_rest_is_not():
+    suite = SUITES["quick"]
+    cases = cases_of(suite, ["big", "small"], [REFERENCE], {"small": Size(mass=0.37, torque=0.25)})
+
+    def values(policy):
+        return {case.perturbation: case.value for case in cases if case.policy == policy}
+
+    big, small = values("big"), values("small")
+    assert {name for name in big if big[name] != small[name]} == {"payload", "push", "joint_friction"}
+    assert (big["payload"], small["payload"]) == (6.0, 2.2), "6 kg on 12.45 kg is 2.2 kg on 4.6 kg"
+    assert (small["push"], small["joint_friction"]) == (5.5, 0.5)
 
 
 def test_what_every_figure_needs_comes_first_and_slow_engines_before_fast_ones():
