@@ -214,7 +214,9 @@ def make_runner(
         raise ConfigError(f"ppo.minibatches: {config.ppo.minibatches} is more than the {samples} samples of a roll-out")
     seed_everything(config.seed)
     env.dump_folder = folder
-    method = EcoMethod(config.eco, env, config.ppo.clip, config.seed, group) if config.eco else None
+    method = None
+    if config.eco:
+        method = EcoMethod(config.eco, env, config.ppo.clip, config.seed, group, config.task.clip_reward)
     costs = len(method.cost_names) if method else 0
     policy = ActorCritic(env.obs_dims, env.num_actions, costs, config.network).to(env.device)
     seed = config.seed + SEED_STEP * group.rank

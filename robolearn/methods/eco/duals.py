@@ -32,6 +32,9 @@ class Dual(ABC):
     def update(self, ratio: Tensor) -> Tensor:
         """Return the multipliers (M,) after seeing J / b (M,); a knot without a finite estimate stays as it is."""
 
+    def forget(self) -> None:  # noqa: B027 - a controller without memory has nothing to forget
+        """Forget what was seen of J / b, as when the budget changes; the multipliers stay."""
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next update depends on."""
         return {name: item.clone() for name, item in vars(self).items() if isinstance(item, Tensor)}
@@ -63,9 +66,11 @@ class AdamDual(Dual):
 
     def __init__(self, config: DualConfig, count: int = 1) -> None:
         super().__init__(config, count)
-        self.first = torch.zeros(count, dtype=torch.float64)
-        self.second = torch.zeros(count, dtype=torch.float64)
-        self.steps = torch.zeros(count, dtype=torch.float64)
+        self.forget()
+
+    def forget(self) -> None:
+        """See ``Dual.forget``."""
+        self.first, self.second, self.steps = (torch.zeros_like(self.value) for _ in range(3))
 
     def update(self, ratio: Tensor) -> Tensor:
         """See ``Dual.update``."""
@@ -103,8 +108,13 @@ class PIDDual(Dual):
     def __init__(self, config: DualConfig, count: int = 1) -> None:
         super().__init__(config, count)
         self.integral = self.value.clone()
-        self.error = torch.zeros(count, dtype=torch.float64)
-        self.past = torch.full((config.delay + 1, count), torch.nan, dtype=torch.float64)  # newest first; of D
+        self.forget()
+
+    def forget(self) -> None:
+        """See ``Dual.forget``."""
+        self.error = torch.zeros_like(self.value)
+        shape = (self.config.delay + 1, len(self.value))
+        self.past = torch.full(shape, torch.nan, dtype=torch.float64)  # newest first; of D
 
     def update(self, ratio: Tensor) -> Tensor:
         """See ``Dual.update``."""

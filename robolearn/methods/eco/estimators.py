@@ -31,12 +31,14 @@ class EpisodeSums:
     """Means of what finished episodes cost, over the newest of them.
 
     Costs come in units of the budget's rate, so that an episode of full length that is always on budget sums to 1.
+    Episodes that ran already when the watch began are not counted: a part of them is not known.
     """
 
     def __init__(self, num_envs: int, costs: int, knots: int, length: int, device: torch.device) -> None:
         """Watch K ``costs`` at M ``knots``; a full episode has ``length`` steps."""
         self._sums = torch.zeros(num_envs, costs, device=device)
         self._steps = torch.zeros(num_envs, device=device)
+        self._whole = torch.zeros(num_envs, dtype=torch.bool, device=device)  # seen from its first step on
         self._length = length
         # Of episodes that finished in this roll-out, per knot: weighted sums of K costs, of the steps, and of weights.
         self._finished = torch.zeros(knots, costs + 2, dtype=torch.float64, device=device)
@@ -50,20 +52,23 @@ class EpisodeSums:
             weights: (T, N, M) of the knots, constant along each episode.
         """
         ended = storage.terminated | storage.truncated | ~storage.valid
-        counts = ended & storage.valid  # an episode that was broken off tells nothing
         for t in range(storage.steps):
             self._sums += storage.rewards[t, :, 1:]
             self._steps += 1.0
             one = torch.ones_like(self._steps)
-            rows = torch.cat((self._sums, torch.stack((self._steps, one), 1)), 1) * counts[t].unsqueeze(1)
+            counts = ended[t] & storage.valid[t] & self._whole  # one that was broken off tells nothing
+            rows = torch.cat((self._sums, torch.stack((self._steps, one), 1)), 1) * counts.unsqueeze(1)
             self._finished += weights[t].t().double() @ rows.double()
             self._sums.masked_fill_(ended[t].unsqueeze(1), 0.0)
             self._steps.masked_fill_(ended[t], 0.0)
+            self._whole |= ended[t]
 
-    def close(self, group: ProcessGroup, window: int) -> tuple[Tensor, float]:
-        """End a roll-out; return the means (M, K) over the last ``window`` finished episodes, and their mean length.
+    def close(self, group: ProcessGroup, window: int) -> tuple[Tensor, Tensor, float]:
+        """End a roll-out; return the means over the last ``window`` finished episodes, and their mean length.
 
-        A knot at which no episode has finished is NaN; the length is 0 when none has anywhere.
+        Returns:
+            Means (M, K) at each knot, NaN where no episode has finished, and (K,) of all episodes alike; steps, 0 when
+            none has finished anywhere.
         """
         sums = group.sum_(self._finished.clone()).cpu()
         self._finished.zero_()
@@ -73,9 +78,12 @@ class EpisodeSums:
         while self._window and count - float(self._window[0][:, -1].sum()) >= window:
             count -= float(self._window.popleft()[:, -1].sum())
         if not self._window:
-            return torch.full(sums[:, :-2].shape, torch.nan, dtype=torch.float64), 0.0
+            unknown = torch.full(sums[:, :-2].shape, torch.nan, dtype=torch.float64)
+            return unknown, unknown[0], 0.0
         total = torch.stack(list(self._window)).sum(0)
-        return total[:, :-2] / (total[:, -1:] * self._length), float(total[:, -2].sum() / total[:, -1].sum())
+        every = total.sum(0)  # an episode's weights sum to 1
+        means = total[:, :-2] / (total[:, -1:] * self._length)
+        return means, every[:-2] / (every[-1] * self._length), float(every[-2] / every[-1])
 
     def state_dict(self) -> dict[str, Any]:
         """The window, common to all processes."""
@@ -87,23 +95,28 @@ class EpisodeSums:
 
     def local_state_dict(self) -> dict[str, Any]:
         """The running episodes of this process."""
-        return {"sums": self._sums, "steps": self._steps}
+        return {"sums": self._sums, "steps": self._steps, "whole": self._whole}
 
     def load_local_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from ``local_state_dict()``."""
         self._sums.copy_(state["sums"])
         self._steps.copy_(state["steps"])
+        self._whole.copy_(state["whole"])
 
 
-def rollout_means(storage: RolloutStorage, weights: Tensor, group: ProcessGroup) -> Tensor:
-    """Return (M, K) means of the cost streams over the valid steps of a roll-out, given weights (T, N, M) of the knots.
+def rollout_means(storage: RolloutStorage, weights: Tensor, group: ProcessGroup) -> tuple[Tensor, Tensor]:
+    """Return means of the cost streams over the valid steps of a roll-out, given weights (T, N, M) of the knots.
 
-    Streams are in units of the budget's rate. A knot without a sample is NaN.
+    Streams are in units of the budget's rate.
+
+    Returns:
+        Means (M, K) at each knot, NaN where there is no sample, and (K,) of all samples alike.
     """
     costs = storage.rewards[..., 1:].flatten(0, 1).double()
     mass = (weights * storage.valid.unsqueeze(-1)).flatten(0, 1).double()
     sums = group.sum_(torch.cat((mass.t() @ costs, mass.sum(0).unsqueeze(1)), 1)).cpu()
-    return torch.where(sums[:, -1:] > 0, sums[:, :-1] / sums[:, -1:], torch.nan)
+    every = sums.sum(0)  # a sample's weights sum to 1
+    return torch.where(sums[:, -1:] > 0, sums[:, :-1] / sums[:, -1:], torch.nan), every[:-1] / every[-1]
 
 
 class Smoothed:

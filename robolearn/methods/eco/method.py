@@ -20,7 +20,7 @@ from sim.interface import VecEnv
 BUDGET = "budget"
 """Observation group of one column: the share of the budget that each episode has."""
 REWARD_SMOOTHING = 0.9
-"""Share of the old value in the mean reward of a step, the unit of prices."""
+"""Share of the old value in the mean size of a step's reward, the unit of prices."""
 RUNNING_MAXIMUM = 0.95
 """Share of the old value in the running maximum of a violation (Chane-Sane et al. 2024, "CaT")."""
 
@@ -43,6 +43,7 @@ class EcoMethod:
         clip: float = 0.2,
         seed: int = 0,
         group: ProcessGroup | None = None,
+        clip_rewards: bool = False,
     ) -> None:
         """Prepare the estimates.
 
@@ -52,11 +53,12 @@ class EcoMethod:
             clip: limit of the change of the probability ratio.
             seed: of CRPO's draws.
             group: the processes that learn together.
+            clip_rewards: the task's rewards are never below 0: a ``shaped`` one is not either.
 
         Raises:
             ConfigError: a constraint names a cost that the task does not report, or there is no share to condition on.
         """
-        self.config, self._group = config, group or ProcessGroup()
+        self.config, self._group, self._clip_rewards = config, group or ProcessGroup(), clip_rewards
         entries = config.constraints
         costs = [name for name, entry in entries.items() if entry.cost != MIRROR]
         mirrors = [name for name, entry in entries.items() if entry.cost == MIRROR]
@@ -122,18 +124,17 @@ class EcoMethod:
             self._prices(weights)
         else:
             weights = storage.rewards.new_ones(()).expand(storage.steps, storage.num_envs, 1)
-        means = rollout_means(storage, weights, self._group)
+        means, mean = rollout_means(storage, weights, self._group)
         self._episodes.add(storage, weights)
-        sums, self._length = self._episodes.close(self._group, self._window)
-        self.state.mean_reward = abs(float(self._reward(self._mean_reward(storage))))
+        sums, total, self._length = self._episodes.close(self._group, self._window)
+        self.state.mean_reward = float(self._reward(self._mean_reward(storage)))
         if self.config.algorithm == "cat":
             self._terminate_softly(storage)
         elif self.config.algorithm == "shaped":
             self._charge(storage)
         for i, entry in enumerate(self._entries[: self.state.streams]):
-            found = (sums if entry.kind == "episode_sum" else means)[:, i]
-            if i != self._conditioned:  # its budget is the same at every knot
-                found = found.nanmean().view(1)
+            at_knots, alike = (sums, total) if entry.kind == "episode_sum" else (means, mean)
+            found = at_knots[:, i] if i == self._conditioned else alike[i].view(1)
             self._ratios[i] = found if entry.kind == "episode_sum" else self._smoothed[i](found)
             self._judge(i)
             if entry.kind == "rate":  # a fall must not save what the rest of the episode would have cost
@@ -141,8 +142,8 @@ class EcoMethod:
                 storage.rewards[..., 1 + i] -= weights @ usual if i == self._conditioned else usual
 
     def _mean_reward(self, storage: RolloutStorage) -> Tensor:
-        """Return (1,) the mean reward of a valid step."""
-        rewards = storage.rewards[..., 0].double() * storage.valid
+        """Return (1,) the mean size of a valid step's reward: unlike its mean, never near 0 where signs mix."""
+        rewards = storage.rewards[..., 0].double().abs() * storage.valid
         total, count = self._group.sum_(torch.stack((rewards.sum(), storage.valid.sum().double()))).tolist()
         return torch.tensor([total / max(count, 1.0)])
 
@@ -160,9 +161,15 @@ class EcoMethod:
         self.state.sample_multipliers = torch.stack(columns, -1)
 
     def _terminate_softly(self, storage: RolloutStorage) -> None:
-        """End episodes with a probability that grows with the worst violation of a step's rate (CaT, equation 4)."""
+        """End episodes with a probability that grows with the worst violation of a step's rate (CaT, equation 4).
+
+        The running maximum begins with the first violation and moves once per roll-out. Rewards should not be negative:
+        what ends the future sooner would then pay.
+        """
         over = (storage.rewards[..., 1:] - 1.0).clamp(min=0.0)
-        self._running = RUNNING_MAXIMUM * self._running + (1.0 - RUNNING_MAXIMUM) * over.amax((0, 1))
+        largest = torch.stack(self._group.gather(over.amax((0, 1)))).amax(0)
+        mixed = RUNNING_MAXIMUM * self._running + (1.0 - RUNNING_MAXIMUM) * largest
+        self._running = torch.where(self._running > 0, mixed, largest)
         low, high = self.config.termination
         most = low + (high - low) * min(self._iteration / self.config.termination_ramp, 1.0)
         ending = most * (over / self._running.clamp(min=1e-8)).clamp(max=1.0).amax(-1)
@@ -170,9 +177,12 @@ class EcoMethod:
         storage.rewards[..., 0] *= storage.survival
 
     def _charge(self, storage: RolloutStorage) -> None:
-        """Take the price of each cost off the reward."""
+        """Take the price of each cost off the reward, before the task's clip at 0 where it has one."""
         costs = storage.rewards[..., 1:] / self._scale
-        storage.rewards[..., 0] -= (costs @ self.state.weights[: self.state.streams]) * self._step_dt
+        rewards = storage.rewards[..., 0]
+        rewards -= (costs @ self.state.weights[: self.state.streams]) * self._step_dt
+        if self._clip_rewards:
+            rewards.clamp_(min=0.0)
 
     def on_update(self, metrics: Mapping[str, float]) -> dict[str, float]:
         """Move the multipliers; return each constraint's estimate, its share of the budget and its multiplier."""
@@ -181,15 +191,16 @@ class EcoMethod:
         found: dict[str, float] = {"eco/episode_length_s": self._length * self._step_dt}
         for i, (name, entry, dual) in enumerate(zip(self.names, self._entries, self._duals, strict=True)):
             if entry.cost == MIRROR:
-                error = metrics["loss/mirror"]
-                self._ratios[i] = self._smoothed[i](torch.tensor([error / self.rates[i]], dtype=torch.float64))
+                error = self._group.average_(torch.tensor([metrics["loss/mirror"]], device=self._scale.device))
+                self._ratios[i] = self._smoothed[i](error.cpu().double() / self.rates[i])
                 self._judge(i)
             warm = self._longest >= entry.dual.warm_up * self._max_length
             if self.config.algorithm == "lagrangian" and warm and self._iteration % entry.dual.period == 0:
                 dual.update(self._ratios[i] / entry.aim)
             self.state.multipliers[i] = float(dual.value.mean())
             found[f"eco/{name}/share"] = float(self._ratios[i].nanmean())
-            found[f"eco/{name}/value"] = found[f"eco/{name}/share"] * entry.budget
+            if i != self._conditioned:  # its budgets differ
+                found[f"eco/{name}/value"] = found[f"eco/{name}/share"] * entry.budget
             found[f"eco/{name}/multiplier"] = float(dual.value.mean())
             if i == self._conditioned:
                 for knot, ratio, value in zip(self._knots.tolist(), self._ratios[i], dual.value, strict=True):
@@ -202,6 +213,8 @@ class EcoMethod:
     def state_dict(self) -> dict[str, Any]:
         """Everything that is common to all processes."""
         return {
+            "names": list(self.names),
+            "rates": list(self.rates),
             "duals": [dual.state_dict() for dual in self._duals],
             "episodes": self._episodes.state_dict(),
             "smoothed": [item.state_dict() for item in self._smoothed],
@@ -214,20 +227,26 @@ class EcoMethod:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from ``state_dict()``.
+        """Continue from ``state_dict()``. With other budgets the multipliers stay, what was seen of J / b does not.
 
         Raises:
-            ValueError: it was saved with other constraints.
+            ValueError: it was saved with other constraints, controllers or knots.
         """
-        if len(state["duals"]) != len(self._duals):
-            raise ValueError(f"the state has {len(state['duals'])} constraints, this run has {len(self._duals)}")
+        if state["names"] != list(self.names):
+            raise ValueError(
+                f"the state has the constraints {', '.join(state['names'])}, this run has {', '.join(self.names)}"
+            )
         for dual, saved in zip(self._duals, state["duals"], strict=True):
             dual.load_state_dict(saved)
-        self._episodes.load_state_dict(state["episodes"])
-        for item, saved in zip(self._smoothed, state["smoothed"], strict=True):
-            item.load_state_dict(saved)
-        self.state.violations.copy_(state["violations"])
         self.state.multipliers.copy_(torch.tensor([float(dual.value.mean()) for dual in self._duals]))
+        if state["rates"] == list(self.rates):
+            self._episodes.load_state_dict(state["episodes"])
+            for item, saved in zip(self._smoothed, state["smoothed"], strict=True):
+                item.load_state_dict(saved)
+            self.state.violations.copy_(state["violations"])
+        else:
+            for dual in self._duals:
+                dual.forget()
         self._running.copy_(state["running"])
         self._iteration = state["iteration"]
         self._reward.load_state_dict(state["reward"])
@@ -235,9 +254,10 @@ class EcoMethod:
         self.state.generator.set_state(state["random"].cpu())
 
     def local_state_dict(self) -> dict[str, Any]:
-        """The running episodes of this process."""
-        return self._episodes.local_state_dict()
+        """The running episodes of this process, in units of the budgets."""
+        return {"rates": list(self.rates), **self._episodes.local_state_dict()}
 
     def load_local_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from ``local_state_dict()``."""
-        self._episodes.load_local_state_dict(state)
+        """Continue from ``local_state_dict()``; with other budgets, the running episodes are not counted."""
+        if state["rates"] == list(self.rates):
+            self._episodes.load_local_state_dict(state)

@@ -27,7 +27,7 @@ class ConstraintState:
             error is one more entry, the last.
         violations: (C or C + 1,) e, of the last estimate; NaN before the first.
         multipliers: likewise, lambda; without a budget as input.
-        mean_reward: size of the mean reward of a step: the unit of a price.
+        mean_reward: mean size of a step's reward: the unit of a price.
         sample_multipliers: (T, N, C) where they differ from sample to sample.
         weights: likewise, the configured weights.
     """
@@ -180,10 +180,11 @@ class Switching(Objective):
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """Return the terms; the one that is not followed counts 0."""
         violated = (self.state.violations > self.config.tolerance).nonzero().flatten().tolist()
+        reward = self.reward(batch)
         if not violated:
-            return {"surrogate": self.reward(batch), "cost": torch.zeros(())}
+            return {"surrogate": reward, "cost": torch.zeros_like(reward)}
         choice = int(torch.randint(len(violated), (), generator=self.state.generator))
-        return {"surrogate": 0.0 * self.reward(batch).detach(), "cost": self.losses(batch)[violated[choice]]}
+        return {"surrogate": torch.zeros_like(reward), "cost": self.losses(batch)[violated[choice]]}
 
 
 class RewardOnly(Objective):

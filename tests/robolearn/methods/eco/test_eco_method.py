@@ -24,7 +24,7 @@ DUALS = {
 
 
 def energy(**entries):
-    return ConstraintConfig("square", BUDGET, **{"kind": "rate", "window": 1, **entries})
+    return ConstraintConfig("square", **{"budget": BUDGET, "kind": "rate", "window": 1, **entries})
 
 
 def build(constraints, env=None, seed=1, network=NETWORK, steps=4, **entries):
@@ -119,17 +119,65 @@ def test_baselines_hold_the_budget(algorithm, entries, low, high):
 
 
 def test_soft_terminations_shorten_the_future_and_take_reward():
-    """Hand-computed: budget 2, costs 1 and 5, running maximum 0.05 * 1.5, so the second step ends with 0.1."""
+    """Hand-computed: in units of the budget costs are 0.5, 2.5, 1.5; the largest violation is 1.5, then 1.425."""
     runner = build({"energy": ConstraintConfig("square", 2.0, kind="rate")}, algorithm="cat", termination=(0.1, 0.1))
     storage = runner.storage
-    storage.rewards.fill_(0.0)
-    storage.rewards[..., 0] = 4.0
-    storage.rewards[..., 1] = 0.5
-    storage.rewards[1, :, 1] = 2.5
-    runner.method.on_rollout(storage)
-    assert storage.survival[0].unique().item() == 1.0
-    assert storage.survival[1].unique().item() == pytest.approx(0.9)
+
+    def fill(*costs):
+        storage.rewards[..., 0] = 4.0
+        storage.rewards[..., 1] = torch.tensor([*costs, 0.5]).unsqueeze(1)
+        runner.method.on_rollout(storage)
+        return storage.survival[:3, 0].tolist()
+
+    assert fill(0.5, 2.5, 1.5) == pytest.approx([1.0, 0.9, 1.0 - 0.1 * 0.5 / 1.5])
     assert storage.rewards[1, 0, 0].item() == pytest.approx(3.6)
+    assert fill(0.5, 0.5, 1.5)[2] == pytest.approx(1.0 - 0.1 * 0.5 / (0.95 * 1.5 + 0.05 * 0.5))
+
+
+class Slow(Bandit):
+    """Episodes of 50 steps of 0.02 s."""
+
+    def __init__(self, num_envs=128):
+        super().__init__(num_envs)
+        self.step_dt, self.max_episode_length = 0.02, 50
+
+
+def test_what_is_learned_from_a_rate_is_the_difference_to_its_mean():
+    """Else a fall, which ends all costs, would pay."""
+    runner = build({"energy": ConstraintConfig("square", 2.0, "W", "rate")}, env=Slow())
+    costs = torch.rand(runner.storage.rewards.shape[:2])
+    runner.storage.valid.fill_(True)
+    runner.storage.rewards[..., 1] = costs / 2.0
+    runner.method.on_rollout(runner.storage)
+    torch.testing.assert_close(runner.storage.rewards[..., 1], (costs - costs.mean()) / 2.0)
+    joules = build({"energy": ConstraintConfig("square", 2.0, "J", "rate")}, env=Slow())
+    assert joules.method.cost_scale == pytest.approx((0.5,)), "2 J in a full episode of 1 s are 2 W"
+
+
+@pytest.mark.parametrize(("clip", "expected"), [(False, -0.03), (True, 0.0)])
+def test_a_price_is_per_second_and_comes_before_the_clip_of_the_task(clip, expected):
+    """0.01 of reward, 4 W at 0.5 per joule over 0.02 s: 0.01 - 0.04."""
+    entries = {"energy": ConstraintConfig("square", 1.0, "W", "rate", weight=0.5)}
+    method = EcoMethod(EcoConfig(entries, algorithm="shaped"), Slow(), clip_rewards=clip)
+    storage = build(entries, env=Slow(), algorithm="shaped").storage
+    storage.rewards[..., 0], storage.rewards[..., 1] = 0.01, 4.0
+    method.on_rollout(storage)
+    assert storage.rewards[..., 0].unique().item() == pytest.approx(expected, abs=1e-7)
+
+
+def test_a_share_of_the_budget_counts_by_how_often_it_was_drawn():
+    """What is not conditioned has one budget: its mean is that of all samples, not of the knots."""
+    constraints = {"energy": energy(), "far": ConstraintConfig("far", 1.0, kind="rate")}
+    conditioning = ConditioningConfig("energy", [0.5, 0.75, 1.0])
+    runner = build(constraints, env=Shared(256), conditioning=conditioning)
+    rows = learn(runner, 1)
+    storage = runner.storage
+    storage.obs["budget"].copy_(0.5 + 0.5 * torch.rand(storage.obs["budget"].shape))
+    storage.rewards[..., 2] = storage.obs["budget"][..., 0]
+    runner.method.on_rollout(storage)
+    found = runner.method.on_update({})
+    assert found["eco/far/share"] == pytest.approx(storage.obs["budget"].mean().item(), rel=1e-5)
+    assert "eco/energy/value" not in rows[0] and "eco/energy/share" in rows[0]
 
 
 def test_the_mirror_error_is_bounded():
@@ -200,6 +248,29 @@ def test_resume_is_exact(tmp_path):
     again = learn(second, 8)
     for name in ("eco/energy/share", "eco/energy/multiplier", "eco/far/multiplier", "loss/surrogate"):
         assert [row[name] for row in again] == [row[name] for row in rows[4:]]
+
+
+def test_another_budget_keeps_multipliers_and_forgets_the_rest(tmp_path):
+    def with_budget(budget, seed=1):
+        return build({"energy": energy(kind="episode_sum", budget=budget, dual=DualConfig("pid"))}, seed=seed)
+
+    first = with_budget(0.5)
+    learn(first, 12)
+    price = first.method.state.multipliers.clone()
+    assert price.item() > 0.05
+    first.save(tmp_path / "checkpoint.pt")
+    other = with_budget(50.0, seed=2)
+    other.load(tmp_path / "checkpoint.pt")
+    torch.testing.assert_close(other.method.state.multipliers, price)
+    rows = learn(other, 14)
+    assert rows[0]["eco/energy/share"] < 0.2, "nothing of the old estimate, which was above 1"
+
+
+def test_the_state_of_other_constraints_is_refused(tmp_path):
+    first = build({"energy": energy()})
+    other = build({"heat": energy()})
+    with pytest.raises(ValueError, match="constraints energy, this run has heat"):
+        other.method.load_state_dict(first.method.state_dict())
 
 
 def test_watts_and_joules():

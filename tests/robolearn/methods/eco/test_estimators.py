@@ -32,8 +32,9 @@ def storage(steps, envs, seed):
 
 
 def brute_force(rollouts, shares, length):
-    """Every finished episode as (cost sums over a full episode's length, steps, its share), by plain loops."""
+    """Every episode that was seen from its start to its end: (cost sums over a full length, steps, its share)."""
     found, running, steps = [], np.zeros((rollouts[0].num_envs, 2)), np.zeros(rollouts[0].num_envs)
+    whole = np.zeros(rollouts[0].num_envs, bool)
     for made in rollouts:
         for t in range(made.steps):
             for n in range(made.num_envs):
@@ -41,9 +42,9 @@ def brute_force(rollouts, shares, length):
                 steps[n] += 1
                 valid = bool(made.valid[t, n])
                 if bool(made.terminated[t, n] | made.truncated[t, n]) or not valid:
-                    if valid:
+                    if valid and whole[n]:
                         found.append((running[n] / length, steps[n], shares[n]))
-                    running[n], steps[n] = 0, 0
+                    running[n], steps[n], whole[n] = 0, 0, True
     return found
 
 
@@ -56,34 +57,37 @@ def test_episode_sums_against_plain_loops(window):
     sums = EpisodeSums(envs, 2, 3, length, torch.device("cpu"))
     for made in rollouts:
         sums.add(made, weights.expand(made.steps, -1, -1))
-        means, mean_length = sums.close(group, window)
+        means, mean, mean_length = sums.close(group, window)
     found = brute_force(rollouts, shares, length)
     if window == 1:  # the newest roll-out that has an episode
         found = found[len(brute_force(rollouts[:-1], shares, length)) :]
     mass = hat_weights(torch.tensor([share for _, _, share in found]), KNOTS).numpy()
     expected = (mass.T @ np.array([cost for cost, _, _ in found])) / mass.sum(0)[:, None]
     np.testing.assert_allclose(means.numpy(), expected, rtol=1e-5)
+    np.testing.assert_allclose(mean.numpy(), np.mean([cost for cost, _, _ in found], 0), rtol=1e-5)
     assert mean_length == pytest.approx(np.mean([steps for _, steps, _ in found]))
 
 
 def test_without_an_episode_nothing_is_known():
-    means, length = EpisodeSums(3, 2, 1, 8, torch.device("cpu")).close(ProcessGroup(), 10)
-    assert means.isnan().all()
+    means, mean, length = EpisodeSums(3, 2, 1, 8, torch.device("cpu")).close(ProcessGroup(), 10)
+    assert means.isnan().all() and mean.isnan().all()
     assert length == 0.0
 
 
 def test_roll_out_means_leave_invalid_steps_out():
     made = storage(6, 4, 1)
-    means = rollout_means(made, torch.ones(()).expand(6, 4, 1), ProcessGroup())
+    means, mean = rollout_means(made, torch.ones(()).expand(6, 4, 1), ProcessGroup())
     torch.testing.assert_close(means[0].float(), made.rewards[..., 1:][made.valid].mean(0))
+    torch.testing.assert_close(means[0], mean)
 
 
 def test_a_knot_that_no_sample_is_near_is_unknown():
     made = storage(6, 4, 1)
     weights = hat_weights(torch.full((4,), 0.6), KNOTS).expand(6, -1, -1)
-    means = rollout_means(made, weights, ProcessGroup())
+    means, mean = rollout_means(made, weights, ProcessGroup())
     assert means[:2].isfinite().all()
     assert means[2].isnan().all()
+    torch.testing.assert_close(mean.float(), made.rewards[..., 1:][made.valid].mean(0))
 
 
 def test_the_moving_average_begins_with_its_first_value():
