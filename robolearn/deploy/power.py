@@ -18,7 +18,7 @@ class Power(NamedTuple):
     """What the drives do.
 
     Attributes:
-        power: W, mean since the reading before; NaN where a reading is not finite.
+        power: W, mean since the reading before; NaN where there is no new reading, or one is not finite.
         energy: J since the meter began.
     """
 
@@ -40,12 +40,14 @@ class PowerMeter:
         self._found = Power(0.0, 0.0)
 
     def take(self, state: RobotState) -> Power:
-        """Return power and energy up to a reading; one that is not newer than the last changes nothing."""
+        """Return power and energy up to a reading; one that is not newer than the last tells no power."""
         last = self._last
         if last is None:
             self._last, self._found = state, Power(instantaneous(state), 0.0)
         elif (elapsed := state.stamp - last.stamp) > 0.0:
             self._last, self._found = state, self._add(_energy(last, state, elapsed), elapsed)
+        else:
+            return Power(math.nan, self._found.energy)
         return self._found
 
     def _add(self, gained: float, elapsed: float) -> Power:

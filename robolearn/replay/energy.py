@@ -62,7 +62,7 @@ def consumption(recording: Recording) -> tuple[Consumption, ...]:
             seconds=seconds,
             energy=energy,
             mean=energy / seconds,
-            peak=float((used[chosen] / elapsed[chosen]).max()),
+            peak=float(np.fmax.reduce(power.column("power")[1:][chosen])),
             per_metre=float(used[moving].sum()) / distance if distance > 0.0 else math.nan,
         )
 

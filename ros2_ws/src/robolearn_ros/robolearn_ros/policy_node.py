@@ -40,11 +40,13 @@ class PolicyNode(RobotNode):
         self.add_on_set_parameters_callback(self._on_parameters)
 
     def further_parameters(self) -> Sequence[Parameter]:
-        """One for each setting of the policy; none where its file cannot be read, which ``setup`` refuses."""
+        """One for each setting of the policy; none where no policy is given, which ``setup`` refuses."""
+        if not self.value("policy"):
+            return ()
         try:
             contract, _ = read_contract(self.value("policy"))
-        except PolicyFileError:
-            return ()
+        except PolicyFileError as error:
+            raise ConfigError(str(error)) from error
         return [
             Parameter(name, each.default, f"{each.meaning}, {each.unit}", each.low, each.high, live=True)
             for name, each in contract.settings.items()
@@ -126,6 +128,8 @@ class PolicyNode(RobotNode):
         result = self._runner.evaluate(state, command, 0.0)
         self._answers.publish(messages.multi_array(self._packets.output, self._packets.answer(number, result)))
         self._answered += 1
+        if self._status["policy"][0] != OK:
+            self.report("policy", OK, "answers again", {"answered": self._answered, "refused": self._refused})
 
 
 def main() -> int:

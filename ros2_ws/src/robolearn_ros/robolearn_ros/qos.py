@@ -21,6 +21,14 @@ LATCHED = QoSProfile(
 )
 """What a late joiner must learn at once: the controller's state, the emergency stop."""
 
+BUTTON = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=100,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+"""To hear a latched topic by: with a depth of 1 the message of one sender takes the place of another's."""
+
 EVENTS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=100, reliability=ReliabilityPolicy.RELIABLE)
 """What must not be lost when several come at once."""
 

@@ -11,18 +11,22 @@ import queue
 import sys
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import Twist, TwistStamped
+from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.subscription import MessageInfo
 from std_msgs.msg import Bool, Float64MultiArray, Header, String
 from std_srvs.srv import Trigger
 
 from robolearn.config import ConfigError
 from robolearn.deploy.checks import Event, Reaction
 from robolearn.deploy.contract import PolicyContract, read_contract
+from robolearn.deploy.estop import Buttons
 from robolearn.deploy.inputs import AnyFloat, Inputs, PolicySetup
 from robolearn.deploy.latch import Latch
 from robolearn.deploy.modes import Answer, Mode, Request
@@ -50,6 +54,8 @@ SILENCE = 2.0
 ANSWER_LIMIT = 5.0
 """s of wall time that an operator's request waits for its tick."""
 FINAL_COMMANDS = 5
+LATCH_RETRY = 1.0
+"""s of wall time between two tries to write the latch file."""
 ESTOP = "estop"
 """Topic of the operator's button."""
 DRIVE_FAULT = "the drives' driver is in fault: it damps, whatever is commanded"
@@ -75,6 +81,8 @@ class SafetyMonitorNode(RobotNode):
     def __init__(self, **options: Any) -> None:
         super().__init__("safety_monitor", PARAMETERS, **options)
         self._thread: threading.Thread | None = None
+        self._undo: list[Callable[[], object]] = []  # of what ``setup`` made
+        self._stopped = False  # by an emergency stop, when it was active last
 
     def setup(self) -> None:
         """Load robot file, contract and latch."""
@@ -91,6 +99,12 @@ class SafetyMonitorNode(RobotNode):
                 if entry.unit != (unit := UNITS[COMMANDS[entry.name][0]]):
                     raise ConfigError(f"policy command {entry.name!r}: is in {entry.unit!r}, cmd_vel in {unit!r}")
         self._latch = Latch(self._latch_path())
+        self._buttons, self._deaf = Buttons(), ""
+        # A stop counts also while the node is not active: then it is remembered, and the next start is latched.
+        events = SubscriptionEventCallbacks(incompatible_qos=self._on_deaf)
+        button = self.create_subscription(Bool, ESTOP, self._on_button, qos.BUTTON, event_callbacks=events)
+        service = self.create_service(Trigger, f"~/{Request.ESTOP}", partial(self._serve, Request.ESTOP))
+        self._undo = [lambda: self.destroy_subscription(button), lambda: self.destroy_service(service)]
         self._cycles, self._commands = StatePacket(robot), CommandPacket(robot)
         self._ticks = TickPacket(robot, self._command_count)
 
@@ -115,9 +129,9 @@ class SafetyMonitorNode(RobotNode):
         self._now = 0.0 if self._simulated else time.monotonic()
         self._command: AnyFloat = np.zeros(self._command_count)
         self._cmd_vel, self._policy_beat, self._drive_heard = LastHeard(), LastHeard(), LastHeard()
-        self._estop = False
         self._fault = ""
         self._refused = 0
+        self._try_again = 0.0  # wall time at which the latch file is tried again; 0: all is well
         self._periods: list[float] = []
 
         self._drive = RemoteDrive(self._commands, self.publisher(Float64MultiArray, "joint_commands", command))
@@ -128,7 +142,7 @@ class SafetyMonitorNode(RobotNode):
             answers = self.inbox(Float64MultiArray, "policy_output", command)
             self._policy = RemotePolicy(self._setup, self._policy_packets, requests, answers, patience)
             self.listen(Header, "policy_node/heartbeat", qos.HEARTBEAT, lambda _: self._policy_beat.hear(self._now))
-        self._loop = ControlLoop(self._drive, robot, self._policy, self._latch.is_set())
+        self._loop = ControlLoop(self._drive, robot, self._policy, self._stopped or self._latch.is_set())
         self._mode: Mode | None = None
         self._cycle_time = math.nan
 
@@ -137,10 +151,9 @@ class SafetyMonitorNode(RobotNode):
         self._events = self.publisher(String, "~/events", qos.EVENTS)
         self._state = self.publisher(String, "~/state", qos.LATCHED)
         self._estop_active = self.publisher(Bool, "~/estop_active", qos.LATCHED)
-        self.listen(Bool, ESTOP, qos.LATCHED, lambda message: setattr(self, "_estop", message.data))
         stamped = self.value("cmd_vel_stamped")
         self.listen(TwistStamped if stamped else Twist, "cmd_vel", command, self._on_twist)
-        for request in Request:
+        for request in set(Request) - {Request.ESTOP}:
             service = self.create_service(Trigger, f"~/{request}", partial(self._serve, request))
             self.own(partial(self.destroy_service, service))
         timer = self.create_timer(1.0, self._report, clock=self.steady_clock)
@@ -157,18 +170,46 @@ class SafetyMonitorNode(RobotNode):
         self._ended.set()
         self._thread.join()
         self._thread = None
-        for _ in range(FINAL_COMMANDS):
-            self._drive.write_command(JointCommand.damping(self._robot.damping_kd))
+        try:
+            self._answer_requests(self._now)  # what was asked after the last tick
+            if self._buttons.read():
+                self._loop.controller.request(Request.ESTOP, self._now)
+        finally:
+            self._stopped = self._loop.controller.mode is Mode.ESTOP  # also where no disk remembers it
+            self._remember_stop(at_once=True)
+            for _ in range(FINAL_COMMANDS):
+                self._drive.write_command(JointCommand.damping(self._robot.damping_kd))
         if not self._drive.deliver():
             self.get_logger().warning("the last command, damping, was not confirmed by every node that listens")
-        self._remember_stop()
+
+    def teardown(self) -> None:
+        """Hear no more of the emergency stop."""
+        while self._undo:
+            self._undo.pop()()
 
     # In the executor's thread.
 
-    def _incompatible(self, topic: str, info: Any) -> None:
-        super()._incompatible(topic, info)
-        if topic == ESTOP:  # a button that cannot be heard: nothing may move until it is put right
-            self._fault = "a publisher of 'estop' cannot be heard: it must be reliable and transient local"
+    def _on_deaf(self, info: Any) -> None:
+        """A button that cannot be heard: nothing may move until it is put right."""
+        self._incompatible(ESTOP, info)
+        self._deaf = "a publisher of 'estop' cannot be heard: it must be reliable and transient local"
+
+    def _on_button(self, message: Bool, info: MessageInfo) -> None:
+        gid = info.get("publisher_gid") or {"data": b""}  # older rclpy does not tell who it was: one button for all
+        senders = {
+            bytes(each.endpoint_gid) for each in self.get_publishers_info_by_topic(self.resolve_topic_name(ESTOP))
+        }
+        self._buttons.hear(bytes(gid["data"]), message.data, senders)
+        if message.data and self._thread is None:
+            self._latch_now("the emergency stop was pressed while the safety monitor was not active")
+
+    def _latch_now(self, reason: str) -> str:
+        """Latch without a control loop, for its next start; return what went wrong, or nothing."""
+        self._stopped = True
+        problem = self._latch.follow(Mode.ESTOP, reason)
+        if problem:
+            self.get_logger().error(problem)
+        return problem
 
     def _on_twist(self, message: Twist | TwistStamped) -> None:
         twist = message.twist if isinstance(message, TwistStamped) else message
@@ -178,11 +219,15 @@ class SafetyMonitorNode(RobotNode):
         self._cmd_vel.hear(self._now)
 
     def _serve(self, request: Request, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if self._thread is None:  # not active: only an emergency stop is served
+            self._latch_now("an emergency stop was asked for while the safety monitor was not active")
+            response.success, response.message = True, "latched: the safety monitor is not active, nothing is driven"
+            return response
         asked = Asked(request)
         self._asked.put(asked)
         stop = request in (Request.STOP, Request.ESTOP)
         if asked.answered.wait(ANSWER_LIMIT) or not (stop or asked.take()):
-            asked.answered.wait()  # at most one control tick: the control thread was faster by a moment
+            asked.answered.wait(ANSWER_LIMIT)  # the control thread was faster by a moment
             response.success, response.message = asked.answer.accepted, asked.answer.reason
         else:  # a stop still counts whenever it is heard; nothing else may happen after its refusal
             response.success, response.message = False, "the control loop does not answer: use the robot's own stop"
@@ -209,12 +254,12 @@ class SafetyMonitorNode(RobotNode):
             self._drive_heard.hear(self._now)
             if self._simulated and cycle.time == self._cycle_time:
                 self._drive.repeat()  # our answer was lost, or not needed: time stands still until it arrives
-                self._answer_requests()
+                self._answer_requests(math.nextafter(self._now, math.inf))  # its tick is over
                 self._remember_stop()
                 return
             self._cycle_time = cycle.time
         elif begin - self._arrived < patience or (self._simulated and math.isnan(self._cycle_time)):
-            self._answer_requests()
+            self._answer_requests(math.nextafter(self._now, math.inf))
             self._remember_stop()  # a request may have been accepted, and no tick follows it
             return
         if not self._simulated:
@@ -226,7 +271,7 @@ class SafetyMonitorNode(RobotNode):
         self._periods.append(begin - self._arrived)
         self._arrived = begin
         self._drive.cycle = cycle
-        self._answer_requests()
+        self._answer_requests(self._now)
         self._step(begin)
 
     def _next_cycle(self, timeout: float) -> Cycle | None:
@@ -246,28 +291,29 @@ class SafetyMonitorNode(RobotNode):
             return math.inf
         return min(self._policy_beat.age(now), self._policy.heard.age(now))
 
-    def _answer_requests(self) -> None:
+    def _answer_requests(self, now: float) -> None:
         while not self._asked.empty():
             asked = self._asked.get()
             if not asked.take():  # withdrawn: the operator was told that it is refused
                 continue
-            answer = self._loop.controller.request(asked.request, self._now)
+            try:
+                asked.answer = answer = self._loop.controller.request(asked.request, now)
+            finally:
+                asked.answered.set()  # whoever asked must not wait for ever
             self._publish_event(
-                {"request": asked.request, "accepted": answer.accepted, "message": answer.reason, "time": self._now}
+                {"request": asked.request, "accepted": answer.accepted, "message": answer.reason, "time": now}
             )
-            asked.answer = answer
-            asked.answered.set()
 
     def _step(self, begin: float) -> None:
         now, cycle = self._now, self._drive.cycle
         inputs = Inputs(
-            estop=self._estop,
+            estop=self._buttons.read(),
             command=self._command,
             command_age=self._cmd_vel.age(now),
             policy_age=self._policy_age(now),
             monitor_age=0.0,
             hardware_age=self._drive_heard.age(now),
-            fault=self._fault or (DRIVE_FAULT if cycle is not None and cycle.fault else ""),
+            fault=self._deaf or self._fault or (DRIVE_FAULT if cycle is not None and cycle.fault else ""),
         )
         tick = self._loop.tick(inputs, now)
         wanted = self._commands.pack(math.nan if cycle is None else cycle.time, tick.output.wanted)
@@ -284,22 +330,28 @@ class SafetyMonitorNode(RobotNode):
         output = tick.output
         for event in output.events:
             self._publish_event(_as_dict(event, output.mode))
+        self._remember_stop(at_once=output.mode is not self._mode)
         if output.mode is self._mode:
             return
         before, self._mode = self._mode, output.mode
-        self._remember_stop()
         self._state.publish(String(data=output.mode))
         self._estop_active.publish(Bool(data=output.mode is Mode.ESTOP))
         reason = output.stop_reason if output.mode in (Mode.DAMPING, Mode.ESTOP) else ""
         self._publish_event({"mode": output.mode, "from": before, "message": reason, "time": self._now})
         self.get_logger().info(f"{before or 'start'} -> {output.mode}{': ' if reason else ''}{reason}")
 
-    def _remember_stop(self) -> None:
-        """Let the latch file follow the controller's mode."""
+    def _remember_stop(self, at_once: bool = False) -> None:
+        """Let the latch file follow the mode; where that failed, try again after a while or ``at_once``."""
+        if not at_once and time.monotonic() < self._try_again:
+            return
         controller = self._loop.controller
         if problem := self._latch.follow(controller.mode, controller.stop_reason):
+            self._try_again = time.monotonic() + LATCH_RETRY
             self.get_logger().error(problem)
             self.report("latch", ERROR, problem)
+        elif self._try_again:
+            self._try_again = 0.0
+            self.report("latch", OK, "written")
 
     def _publish_event(self, event: dict[str, object]) -> None:
         self._events.publish(String(data=json.dumps(event)))

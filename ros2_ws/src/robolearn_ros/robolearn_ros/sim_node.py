@@ -62,6 +62,8 @@ class SimNode(RobotNode):
         if self.value("use_sim_time"):
             raise ConfigError("parameter 'use_sim_time': sim_node makes the simulated time and cannot follow it")
         self._thread: threading.Thread | None = None
+        self._injector: FaultInjector | None = None
+        self.add_on_set_parameters_callback(self._on_parameters)
 
     def setup(self) -> None:
         """Build the world and put the robot on its feet."""
@@ -76,8 +78,12 @@ class SimNode(RobotNode):
         self._injector = FaultInjector(self._world, self._world, self.value("seed"))
         self._driver = RobotDriver(self._injector, self._robot, self._world)
         self._wishes: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
-        self._hoist(self.value("hoisted"))
-        self.add_on_set_parameters_callback(self._on_parameters)
+        for name in ("hoisted", "fault", "push"):
+            if self.value(name):
+                try:
+                    self._wish(name, self.value(name))()
+                except (ValueError, TypeError) as error:
+                    raise ConfigError(f"parameter {name!r}: {error}") from error
 
     def start(self) -> None:
         """Let time run; it begins with the first command where lock step is on."""
@@ -147,7 +153,8 @@ class SimNode(RobotNode):
         self.report("lock step", WARN, message)
 
     def _report(self) -> None:
-        self.report("lock step", OK if self._answering else WARN, "answered" if self._answering else "not answered")
+        if self.value("lock_step"):
+            self.report("lock step", OK if self._answering else WARN, "answered" if self._answering else "not answered")
         facts = {
             "time, s": f"{self._world.now():.3f}",
             "cycles published again": self._again,
@@ -179,24 +186,33 @@ class SimNode(RobotNode):
             self._world.lower()
 
     def _on_parameters(self, parameters: list[RosParameter]) -> SetParametersResult:
-        """Check wishes here, fulfil them in the world's thread."""
-        wishes: list[Callable[[], object]] = []
+        """Check wishes here, fulfil them in the world's thread; before there is a world, ``setup`` will."""
+        if self._injector is None:
+            return SetParametersResult(successful=True)
         try:
-            for parameter in parameters:
-                if parameter.name == "hoisted":
-                    wishes.append(partial(self._hoist, parameter.value))
-                elif parameter.name == "fault":
-                    wishes.append(self._fault(parameter.value))
-                elif parameter.name == "push" and parameter.value:
-                    impulse = np.array(json.loads(parameter.value), np.float64)
-                    if impulse.shape != (3,) or not np.isfinite(impulse).all():
-                        raise ValueError("needs three finite numbers")
-                    wishes.append(partial(self._world.push, impulse, PUSH_TIME))
+            wishes = [self._wish(each.name, each.value) for each in parameters]
         except (ValueError, TypeError, ConfigError) as error:
             return SetParametersResult(successful=False, reason=str(error))
         for wish in wishes:
             self._wishes.put(wish)
         return SetParametersResult(successful=True)
+
+    def _wish(self, name: str, value: Any) -> Callable[[], object]:
+        """Return what a parameter asks of the world.
+
+        Raises:
+            ValueError, TypeError, ConfigError: it asks for nothing that can be done.
+        """
+        if name == "hoisted":
+            return partial(self._hoist, value)
+        if name == "fault":
+            return self._fault(value)
+        if name == "push" and value:
+            impulse = np.array(json.loads(value), np.float64)
+            if impulse.shape != (3,) or not np.isfinite(impulse).all():
+                raise ValueError("needs three finite numbers")
+            return partial(self._world.push, impulse, PUSH_TIME)
+        return lambda: None
 
     def _place(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """Put the robot back on its feet, where it began; time goes on."""
@@ -212,15 +228,17 @@ class SimNode(RobotNode):
         return response
 
     def _fault(self, text: str) -> Callable[[], object]:
+        injector = self._injector
+        assert injector is not None  # ``setup`` made it
         if not text:
-            return self._injector.clear
+            return injector.clear
         data = json.loads(text)
         if not isinstance(data, dict) or "kind" not in data:
             raise ValueError("needs a JSON object with the entry 'kind'")
         FaultInjector(self._world, self._world).inject(**data)  # raises where anything is wrong with it
 
         def inject() -> None:
-            fault = self._injector.inject(**data)
+            fault = injector.inject(**data)
             self.report("fault injection", WARN, f"{fault.kind.name} since {fault.start:.3f} s", fault.parameters)
 
         return inject
