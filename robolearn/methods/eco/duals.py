@@ -102,7 +102,9 @@ class PIDDual(Dual):
         I <- I + ki e        P <- a P + (1 - a) e        D <- a D + (1 - a) J / b
         lambda = clip(kp P + I + kd max(0, D - D[delay updates ago]), 0, maximum)
 
-    Anti-windup: the integral stays between 0 and ``maximum``, and does not grow while the multiplier is at its maximum.
+    Anti-windup: the integral stays between 0 and ``maximum``. It does not grow while the multiplier is at its maximum,
+    nor while a violation above ``largest`` shrinks by itself: a policy takes its time, and what the integral gathers on
+    the way is too much at the budget.
     """
 
     def __init__(self, config: DualConfig, count: int = 1) -> None:
@@ -119,18 +121,20 @@ class PIDDual(Dual):
     def update(self, ratio: Tensor) -> Tensor:
         """See ``Dual.update``."""
         c, known = self.config, torch.isfinite(ratio)
-        error = self._violation(torch.where(known, ratio, 1.0))
-        ratio = 1.0 + error
+        ratio = torch.where(known, ratio.double(), 1.0)
+        error, top = self._violation(ratio), 1.0 + c.largest
         first = self.past[0].isnan()  # averages begin with the first value, not with 0
         smooth = c.smoothing
         proportional = torch.where(first, error, smooth * self.error + (1.0 - smooth) * error)
         level = torch.where(first, ratio, smooth * self.past[0].nan_to_num() + (1.0 - smooth) * ratio)
         past = torch.cat((level.unsqueeze(0), self.past[:-1]))
         before = past[-1]
-        slope = torch.where(before.isnan(), 0.0, level - before).clamp(min=0.0)
-        outer = c.kp * proportional + c.kd * slope
+        rise = level.clamp(max=top) - before.clamp(max=top)
+        outer = c.kp * proportional + c.kd * torch.where(before.isnan(), 0.0, rise).clamp(min=0.0)
         full = (self.integral + outer >= c.maximum) & (error > 0)
-        integral = torch.where(full, self.integral, (self.integral + c.ki * error).clamp(0.0, c.maximum))
+        shrinking = (ratio > top) & (level < before)
+        integral = (self.integral + c.ki * error).clamp(0.0, c.maximum)
+        integral = torch.where(full | shrinking, self.integral, integral)
         value = self._limited(outer + integral)
         self.integral = torch.where(known, integral, self.integral)
         self.error = torch.where(known, proportional, self.error)

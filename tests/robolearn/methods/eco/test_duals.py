@@ -65,6 +65,15 @@ def test_pid_does_not_wind_up():
     assert feed(long, 0.5) == feed(short, 0.5) < 2.0
 
 
+def test_pid_gathers_nothing_while_a_large_violation_shrinks():
+    config = DualConfig("pid", kp=0.0, ki=0.1, kd=0.0, delay=1, smoothing=0.0, largest=0.5)
+    dual = PIDDual(config)
+    assert feed(dual, 9.0) == pytest.approx(0.05), "nothing is known yet of where it goes"
+    assert feed(dual, 8.0, 6.0, 3.0, 1.6) == pytest.approx(0.05)
+    assert feed(dual, 1.4) == pytest.approx(0.05 + 0.04), "near the budget it does"
+    assert feed(dual, 3.0, 3.0, 3.1) == pytest.approx(0.09 + 3 * 0.05), "and where nothing gets better"
+
+
 def test_pid_forgets_a_slack_constraint():
     dual = PIDDual(DualConfig("pid", kp=1.0, ki=0.1, smoothing=0.0, kd=0.0))
     feed(dual, *[0.2] * 1000)
