@@ -27,10 +27,10 @@ def energy(**entries):
     return ConstraintConfig("square", **{"budget": BUDGET, "kind": "rate", "window": 1, **entries})
 
 
-def build(constraints, env=None, seed=1, network=NETWORK, steps=4, **entries):
+def build(constraints, env=None, seed=1, network=NETWORK, steps=4, group=None, **entries):
     env = env or Bandit(num_envs=128)
     seed_everything(seed)
-    method = EcoMethod(EcoConfig(constraints, **entries), env)
+    method = EcoMethod(EcoConfig(constraints, **entries), env, group=group)
     policy = ActorCritic(env.obs_dims, env.num_actions, len(method.cost_names), network)
     symmetry = "loss" if "mirror" in method.names else "none"
     config = PPOConfig(
@@ -42,7 +42,7 @@ def build(constraints, env=None, seed=1, network=NETWORK, steps=4, **entries):
         symmetry=symmetry,
         mirror_coef=0.0,
     )
-    ppo = PPO(policy, config, env.symmetries, seed=seed, objective=method.objective)
+    ppo = PPO(policy, config, env.symmetries, seed=seed, group=group, objective=method.objective)
     return OnPolicyRunner(env, policy, ppo, RunnerConfig(steps_per_env=steps), method=method)
 
 
@@ -180,14 +180,17 @@ def test_a_share_of_the_budget_counts_by_how_often_it_was_drawn():
     assert "eco/energy/value" not in rows[0] and "eco/energy/share" in rows[0]
 
 
-def test_the_mirror_error_is_bounded():
-    """Two actions whose best values differ, and mirroring swaps them: a slack bound leaves them apart."""
+class Unequal(Bandit):
+    """Two actions whose best values differ, and mirroring swaps them."""
 
-    class Unequal(Bandit):
-        def step(self, actions):
-            result = super().step(actions)
-            result.reward = -(actions - torch.tensor([1.0, 2.0])).square().sum(1)
-            return result
+    def step(self, actions):
+        result = super().step(actions)
+        result.reward = -(actions - torch.tensor([1.0, 2.0])).square().sum(1)
+        return result
+
+
+def test_the_mirror_error_is_bounded():
+    """A slack bound leaves the two actions apart."""
 
     def gap(budget):
         constraint = ConstraintConfig("mirror", budget, kind="batch_average", dual=DualConfig("pid", ki=0.2))
