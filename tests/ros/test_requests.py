@@ -16,7 +16,7 @@ class Monitor:
 
     def __init__(self):
         self.heard, self.events = [], []
-        self._asked, self._now = queue.SimpleQueue(), 1.0
+        self._asked, self._now, self._thread = queue.SimpleQueue(), 1.0, object()
         self._loop = SimpleNamespace(controller=SimpleNamespace(request=self.hear))
         self._publish_event = self.events.append
 
@@ -28,7 +28,7 @@ class Monitor:
         return SafetyMonitorNode._serve(self, request, Trigger.Request(), Trigger.Response())
 
     def turn(self):
-        SafetyMonitorNode._answer_requests(self)
+        SafetyMonitorNode._answer_requests(self, self._now)
 
 
 @pytest.fixture
@@ -58,3 +58,15 @@ def test_a_request_is_carried_out_or_withdrawn_never_both():
     asked = Asked(Request.STAND)
     assert asked.take()
     assert not asked.take()
+
+
+def test_whoever_asked_is_answered_also_when_the_controller_fails(monitor):
+    def fail(request, now):
+        raise ArithmeticError("a fault of ours")
+
+    monitor._loop.controller.request = fail
+    asked = Asked(Request.STAND)
+    monitor._asked.put(asked)
+    with pytest.raises(ArithmeticError):
+        monitor.turn()
+    assert asked.answered.is_set() and not asked.answer.accepted and asked.answer.reason

@@ -66,7 +66,7 @@ class Asked:
 
     def __init__(self, request: Request) -> None:
         self.request = request
-        self.answer = Answer(False, "")
+        self.answer = Answer(False, "the safety monitor failed to answer; see its log")
         self.answered = threading.Event()
         self._taken = threading.Lock()
 

@@ -19,7 +19,7 @@ class Differing(Unequal):
 
 def main(folder):
     group = start("cpu")
-    mirror = ConstraintConfig("mirror", 0.05, kind="batch_average", dual=DualConfig("pid"))
+    mirror = ConstraintConfig("mirror", 1e-6, kind="batch_average", dual=DualConfig("pid"))
     runner = build({"energy": energy(), "mirror": mirror}, env=Differing(32, dim=2), seed=1 + group.rank, group=group)
     learn(runner, 12)
     found = {"multipliers": runner.method.state.multipliers, "violations": runner.method.state.violations}
