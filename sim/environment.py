@@ -198,12 +198,14 @@ class TaskEnv:
         if high > 0:
             delay = torch.randint(low, high + 1, (self.num_envs, 1), generator=self.generator, device=self.device)
         power = torch.zeros(self.num_envs, device=self.device, dtype=self.engine.dtype)
+        heat = torch.zeros_like(power)
         torque = self._ctrl
         for k in range(decimation):
             target = goal if delay is None or k >= high else torch.where(delay > k, self._target, goal)
             velocity = self._qvel[:, s.joint_v]
             torque = self.actuators.torque(target, self._qpos[:, s.joint_q], velocity)
             power += (torque * velocity).abs_().sum(1)
+            heat += torch.linalg.vecdot(torque, torque)
             self._ctrl.copy_(torque - self.actuators.friction_torque(velocity) if self._rubs else torque)
             if k == 0:
                 self._recorder.record()
@@ -211,7 +213,7 @@ class TaskEnv:
             self.sensing.record()
         self._target = goal
         s.torque = torque.float()
-        s.power = (power / decimation).float()
+        s.power, s.torque_square = (power / decimation).float(), (heat / decimation).float()
 
     def _recover(self) -> Tensor:
         """Put environments whose state or action is not finite back to the start; return (N,) bool, True for the rest.
@@ -226,7 +228,7 @@ class TaskEnv:
             self.engine.reset(bad)
             self._qpos[bad], self._qvel[bad] = self._start(bad)
             self.engine.forward(bad)
-            for tensor in (s.action, s.torque, s.power, s.joint_velocity, s.base_velocity_w):
+            for tensor in (s.action, s.torque, s.power, s.torque_square, s.joint_velocity, s.base_velocity_w):
                 tensor[bad] = 0
             self.sensing.forget(bad)
         return valid

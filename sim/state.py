@@ -40,6 +40,7 @@ class RobotState:
         joint_acceleration: (N, J) rad/s^2, mean over the control step.
         torque: (N, J) N m, of the last physics step.
         power: (N,) W, mechanical power ``sum |tau dq|``, mean over the physics steps of the control step.
+        torque_square: (N,) (N m)^2, sum of the squared torques, mean over the physics steps of the control step.
         foot_position, foot_velocity: (N, F, 3) m, m/s in the world (one physics step old, as the simulator gives them).
         foot_force: (N, F) N, net contact force.
         foot_contact: (N, F) bool.
@@ -90,7 +91,7 @@ class RobotState:
         self.base_velocity_w, self.base_acceleration = zeros(6), zeros(6)
         self.projected_gravity, self.heading, self.base_height = zeros(3), zeros(), zeros()
         self.joint_position, self.joint_velocity, self.joint_acceleration = zeros(joints), zeros(joints), zeros(joints)
-        self.torque, self.power = zeros(joints), zeros()
+        self.torque, self.power, self.torque_square = zeros(joints), zeros(), zeros()
         self.foot_position, self.foot_velocity, self.foot_force = zeros(feet, 3), zeros(feet, 3), zeros(feet)
         self.foot_contact, self.foot_landed = zeros(feet, dtype=torch.bool), zeros(feet, dtype=torch.bool)
         self.foot_air_time, self.foot_last_air_time = zeros(feet), zeros(feet)
@@ -135,7 +136,8 @@ class RobotState:
         for name, tensor in whole.items():
             setattr(self, name, tensor.index_copy_(0, ids, getattr(self, name)))
         for tensor in (
-            self.joint_acceleration, self.base_acceleration, self.torque, self.power, self.foot_air_time,
+            self.joint_acceleration, self.base_acceleration, self.torque, self.power, self.torque_square,
+            self.foot_air_time,
             self.foot_last_air_time, self.foot_landed, self.action, self.previous_action, self.earlier_action,
             self.external_force, self.episode_step, self.gait_phase,
         ):  # fmt: skip

@@ -62,13 +62,14 @@ _CURVES = "Each seed a line, smoothed; dotted: the budget. A multiplier is the p
 
 def _table(found: Sequence[Compared], cost: str) -> str:
     head = (
-        "run", "seed", "steps", "survived", cost, "reward per s", "speed error, m/s",
+        "run", "survived", cost, "reward per s", "speed error, m/s",
         "while learning", "budget", "violation",
     )  # fmt: skip
     rows = [
         [
-            f"<th>{escape(one.label)}<small>{escape(one.run.folder.name)}</small></th>",
-            f"{one.run.config.seed}", _millions(one.steps), _text(one.survival, 3), _text(one.cost, 3),
+            f"<th>{escape(one.label)}<small>seed {one.run.config.seed}, {_millions(one.steps)} steps</small>"
+            f"<small>{escape(one.run.folder.name)}</small></th>",
+            _text(one.survival, 3), _text(one.cost, 3),
             _text(one.reward, 2), _text(one.speed_error, 4), _number(one.learned_cost, 3),
             _number(one.budget, 3), _number(one.violation, 3),
         ]

@@ -25,8 +25,8 @@ def mechanical_power_control_rate(s: RobotState) -> Tensor:
 
 @cost
 def torque_square(s: RobotState) -> Tensor:
-    """Sum of squared joint torques, N^2 m^2 (proportional to heat in the windings)."""
-    return s.torque.square().sum(1)
+    """Sum of squared joint torques, N^2 m^2, mean over the physics steps (proportional to heat in the windings)."""
+    return s.torque_square
 
 
 @cost

@@ -170,17 +170,19 @@ def test_motion_and_power_equal_plain_mujoco_s(make_env):
     costs = []
     for seed in range(10):
         action = actions_of(env, seed)
-        power = 0.0
+        power = heat = 0.0
         for _ in range(4):
             q, dq = data.qpos[env.scene.joint_qpos], data.qvel[env.scene.joint_qvel]
             torque = np.clip(kp * (pose + scale * action[0].double().numpy() - q) - kd * dq, -limit, limit)
             power += np.abs(torque * dq).sum() * 0.005 / 0.02
+            heat += np.square(torque).sum() / 4
             data.ctrl[:] = torque
             mujoco.mj_step(model, data)
         result = env.step(action)
         assert np.allclose(env.engine.field("qpos")[0], data.qpos, atol=1e-9)
         assert np.allclose(env.engine.field("qvel")[0], data.qvel, atol=1e-7)
         assert float(env.state.power[0]) == pytest.approx(power, rel=1e-5)
+        assert float(env.state.torque_square[0]) == pytest.approx(heat, rel=1e-5)
         assert np.allclose(env.state.torque[0], torque, atol=1e-4)
         costs.append(float(result.costs[0, 0]))
         assert costs[-1] == pytest.approx(power, rel=1e-5)

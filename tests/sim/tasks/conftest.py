@@ -36,6 +36,7 @@ def state():
         position_limit=torch.tensor([[-1.0, 1.0], [-0.8, 0.8]]),
         torque=torch.tensor([[3.0, -4.0], [0.0, 2.0]]),
         power=torch.tensor([55.0, 7.0]),
+        torque_square=torch.tensor([21.0, 3.0]),
         foot_position=torch.tensor([[[1.0, 2.5, 0.1], [1.0, 2.0, 0.2]], [[0.0, 0.0, 0.2], [0.0, 0.0, 0.5]]]),
         foot_velocity=torch.tensor([[[-0.3, 3.6, 0.2], [-0.3, 0.6, 5.0]], [[0.0, 0.0, 0.0], [1.0, 1.0, 0.0]]]),
         foot_force=torch.tensor([[80.0, 20.0], [0.0, 5.0]]),

@@ -43,6 +43,7 @@ def cycle(task, bruce, speed, lift, samples=200):
         joint_acceleration=zero,
         torque=zero,
         power=torch.zeros(n),
+        torque_square=torch.zeros(n),
         command=torch.tensor([task.commands.vx[0], 0.0, 0.0]).expand(n, 3),
         base_position=torch.tensor([0.0, 0.0, 0.45]).expand(n, 3),
         base_height=torch.full((n,), 0.45),
