@@ -89,7 +89,7 @@ def test_without_a_cost_critic():
 
 
 def test_a_budget_above_the_unconstrained_cost_changes_nothing():
-    """The same bits as PPO: rows of a run with a slack constraint and of one that only watches a cost."""
+    """The same bits as a run that only watches the cost, at a price of 0 in the reward."""
     slack = build({"energy": ConstraintConfig("square", 1e6, kind="rate")})
     rows = learn(slack, 10)
     env = Bandit(num_envs=128)
