@@ -104,7 +104,7 @@ class Controller:
             with np.errstate(all="ignore"):  # readings may be finite and absurd; comparisons are written for that
                 self._step(state, result, inputs, now)
         except Exception as error:  # the drives need a command, whatever happened
-            self._fail(error, now)
+            self._fail(error, inputs, now)
         self._last_step = now
         events, self._events = tuple(self._events), []
         return ControlOutput(
@@ -264,10 +264,12 @@ class Controller:
             robot.stand_kd + share * (policy.kd - robot.stand_kd),
         )
 
-    def _fail(self, error: Exception, now: float) -> None:
+    def _fail(self, error: Exception, inputs: Inputs, now: float) -> None:
         message = f"internal error: {type(error).__name__}: {error}"
-        self._events.append(Event(Reason.PROCESS_FAULT, Reaction.DAMPING, math.nan, math.nan, message, now))
-        self._trigger(Internal.TRIP_DAMPING, message)
+        pressed = getattr(inputs, "estop", False) is True  # nobody may have judged it yet; inputs may be anything
+        reaction = Reaction.ESTOP if pressed else Reaction.DAMPING
+        self._events.append(Event(Reason.PROCESS_FAULT, reaction, math.nan, math.nan, message, now))
+        self._trigger(_TRIPS[reaction], message)
         self._wanted = self._sent = self._brake()
 
     def _measured(self) -> Array:

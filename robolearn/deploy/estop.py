@@ -16,19 +16,21 @@ class Buttons:
         self._down: frozenset[Hashable] = frozenset()
         self._pressed = threading.Event()
 
-    def hear(self, sender: Hashable, pressed: bool, senders: Collection[Hashable]) -> None:
-        """Take a message.
+    def press(self, sender: Hashable) -> None:
+        """A sender says that its button is pressed."""
+        self._down |= {sender}
+        self._pressed.set()
+
+    def release(self, sender: Hashable, senders: Collection[Hashable]) -> None:
+        """A sender says that its button is released.
 
         Args:
             sender: whose.
-            pressed: what it says.
-            senders: all that there are now.
+            senders: all that there are now. Where ``sender`` is not among them, they are named in another way, and
+                nobody else can be said to have vanished.
         """
-        if pressed:
-            self._down |= {sender}
-            self._pressed.set()
-        else:
-            self._down = frozenset(other for other in self._down if other != sender and other in senders)
+        left = self._down - {sender}
+        self._down = left & frozenset(senders) if sender in senders else left
 
     def read(self) -> bool:
         """Return whether a button is pressed, or was since the last call."""

@@ -79,7 +79,7 @@ class Latch:
             Empty when all is well, else what went wrong, for the log; the next call tries again.
         """
         latched = mode is Mode.ESTOP
-        if latched == self._known:
+        if latched == self._known and (not latched or self.is_set()):  # a failed release may have removed the file
             return ""
         if self._known is None and not latched:
             if self.is_set():

@@ -151,7 +151,8 @@ class _Run:
         """Decide a tick, after what was asked for before it."""
         now = float(self._scalars["now"][i])
         while self._asked and self._asked[0][0] <= now:
-            self._controller.request(self._asked.popleft()[1], now)
+            time, request = self._asked.popleft()
+            self._controller.request(request, time)
             self.requests += 1
         return self._controller.step(self._state(i, now), self._result(i, now), self._inputs(i), now)
 

@@ -386,6 +386,13 @@ def test_whatever_breaks_inside_brakes(mode, inputs):
     assert "internal error" in out.stop_reason or mode in (D, E)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_a_button_counts_also_in_a_tick_that_breaks(mode, monkeypatch):
+    rig = Rig().to(mode)
+    monkeypatch.setattr(rig.controller.monitor, "check", lambda *_, **__: 1 / 0)
+    assert rig.tick(estop=True).mode is E
+
+
 def test_a_limit_that_is_met_too_long_brakes_in_the_same_tick():
     rig = Rig(only(Reason.SOFT_RANGE)).to(P)
     rig.run(80, result={"joint_target": np.array([0.95, -0.3])})

@@ -88,6 +88,17 @@ def test_follow_reports_and_tries_again(tmp_path, monkeypatch):
     assert latch.is_set()
 
 
+def test_a_stop_after_a_release_that_failed_halfway_is_remembered(tmp_path, monkeypatch):
+    latch = Latch(tmp_path / "estop")
+    latch.follow(Mode.ESTOP, "first")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError("input/output error")))
+        assert "cannot be removed" in latch.follow(Mode.IDLE, "")
+    assert not latch.is_set(), "the file is gone, only the folder was not written through"
+    assert latch.follow(Mode.ESTOP, "second") == ""
+    assert latch.reason() == "second"
+
+
 def test_a_restart_keeps_what_the_file_says_about_the_stop(tmp_path):
     Latch(tmp_path / "estop").set("operator: estop")
     latch = Latch(tmp_path / "estop")

@@ -101,10 +101,14 @@ class SafetyMonitorNode(RobotNode):
         self._latch = Latch(self._latch_path())
         self._buttons, self._deaf = Buttons(), ""
         # A stop counts also while the node is not active: then it is remembered, and the next start is latched.
+        self.teardown()  # what an attempt that failed has left
         events = SubscriptionEventCallbacks(incompatible_qos=self._on_deaf)
         button = self.create_subscription(Bool, ESTOP, self._on_button, qos.BUTTON, event_callbacks=events)
+        self._undo.append(lambda: self.destroy_subscription(button))
         service = self.create_service(Trigger, f"~/{Request.ESTOP}", partial(self._serve, Request.ESTOP))
-        self._undo = [lambda: self.destroy_subscription(button), lambda: self.destroy_service(service)]
+        self._undo.append(lambda: self.destroy_service(service))
+        timer = self.create_timer(LATCH_RETRY, self._latch_again, clock=self.steady_clock)
+        self._undo.append(lambda: self.destroy_timer(timer))
         self._cycles, self._commands = StatePacket(robot), CommandPacket(robot)
         self._ticks = TickPacket(robot, self._command_count)
 
@@ -130,6 +134,7 @@ class SafetyMonitorNode(RobotNode):
         self._command: AnyFloat = np.zeros(self._command_count)
         self._cmd_vel, self._policy_beat, self._drive_heard = LastHeard(), LastHeard(), LastHeard()
         self._fault = ""
+        self._pressed = False
         self._refused = 0
         self._try_again = 0.0  # wall time at which the latch file is tried again; 0: all is well
         self._periods: list[float] = []
@@ -170,15 +175,15 @@ class SafetyMonitorNode(RobotNode):
         self._ended.set()
         self._thread.join()
         self._thread = None
+        for _ in range(FINAL_COMMANDS):
+            self._drive.write_command(JointCommand.damping(self._robot.damping_kd))
         try:
-            self._answer_requests(self._now)  # what was asked after the last tick
-            if self._buttons.read():
+            self._answer_requests(math.nextafter(self._now, math.inf))  # what was asked after the last tick
+            if self._pressed or self._buttons.read():
                 self._loop.controller.request(Request.ESTOP, self._now)
         finally:
             self._stopped = self._loop.controller.mode is Mode.ESTOP  # also where no disk remembers it
             self._remember_stop(at_once=True)
-            for _ in range(FINAL_COMMANDS):
-                self._drive.write_command(JointCommand.damping(self._robot.damping_kd))
         if not self._drive.deliver():
             self.get_logger().warning("the last command, damping, was not confirmed by every node that listens")
 
@@ -196,11 +201,13 @@ class SafetyMonitorNode(RobotNode):
 
     def _on_button(self, message: Bool, info: MessageInfo) -> None:
         gid = info.get("publisher_gid") or {"data": b""}  # older rclpy does not tell who it was: one button for all
-        senders = {
-            bytes(each.endpoint_gid) for each in self.get_publishers_info_by_topic(self.resolve_topic_name(ESTOP))
-        }
-        self._buttons.hear(bytes(gid["data"]), message.data, senders)
-        if message.data and self._thread is None:
+        sender = bytes(gid["data"])
+        if not message.data:
+            publishers = self.get_publishers_info_by_topic(self.resolve_topic_name(ESTOP))
+            self._buttons.release(sender, {bytes(each.endpoint_gid) for each in publishers})
+            return
+        self._buttons.press(sender)
+        if self._thread is None:
             self._latch_now("the emergency stop was pressed while the safety monitor was not active")
 
     def _latch_now(self, reason: str) -> str:
@@ -211,6 +218,11 @@ class SafetyMonitorNode(RobotNode):
             self.get_logger().error(problem)
         return problem
 
+    def _latch_again(self) -> None:
+        """Write what could not be written, also while no control loop runs."""
+        if self._stopped and self._thread is None:
+            self._latch_now("an emergency stop; when it was pressed, this could not be written")
+
     def _on_twist(self, message: Twist | TwistStamped) -> None:
         twist = message.twist if isinstance(message, TwistStamped) else message
         if self._contract is not None:
@@ -220,8 +232,9 @@ class SafetyMonitorNode(RobotNode):
 
     def _serve(self, request: Request, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         if self._thread is None:  # not active: only an emergency stop is served
-            self._latch_now("an emergency stop was asked for while the safety monitor was not active")
-            response.success, response.message = True, "latched: the safety monitor is not active, nothing is driven"
+            problem = self._latch_now("an emergency stop was asked for while the safety monitor was not active")
+            response.success = not problem
+            response.message = problem or "latched: the safety monitor is not active, nothing is driven"
             return response
         asked = Asked(request)
         self._asked.put(asked)
@@ -306,8 +319,9 @@ class SafetyMonitorNode(RobotNode):
 
     def _step(self, begin: float) -> None:
         now, cycle = self._now, self._drive.cycle
+        self._pressed = self._buttons.read() or self._pressed  # until a tick has judged it
         inputs = Inputs(
-            estop=self._buttons.read(),
+            estop=self._pressed,
             command=self._command,
             command_age=self._cmd_vel.age(now),
             policy_age=self._policy_age(now),
@@ -316,6 +330,7 @@ class SafetyMonitorNode(RobotNode):
             fault=self._deaf or self._fault or (DRIVE_FAULT if cycle is not None and cycle.fault else ""),
         )
         tick = self._loop.tick(inputs, now)
+        self._pressed = False
         wanted = self._commands.pack(math.nan if cycle is None else cycle.time, tick.output.wanted)
         self._wanted.publish(messages.multi_array(self._commands.packet, wanted))
         answer_number = -1 if self._policy is None or tick.result is None else self._policy.used
