@@ -92,7 +92,12 @@ def test_walk_stop_latch_and_start_again(tmp_path):
         ] == []
         robot.ask("stop")
         robot.wait("damping")
-        change = next(event for event in robot.operator.events if event.get("mode") == "damping" and "from" in event)
+
+        def braked():  # the state and the event that tells why come on two topics
+            return (event for event in robot.operator.events if event.get("mode") == "damping" and "from" in event)
+
+        robot.operator.wait_for(lambda: any(braked()), LIMIT)
+        change = next(braked())
         assert (change["from"], change["message"]) == ("policy", "operator: stop")
         robot.ask("reset")
         robot.wait("idle")
