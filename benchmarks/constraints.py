@@ -40,10 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(args.threads)  # of the update
     env = make_env(args.robot, args.task, args.num_envs, args.threads, args.seed)
     config = EcoConfig(CONSTRAINTS, cost_scale="price")
-    with_critic, without = NETWORK, dataclasses.replace(NETWORK, cost_critic=False)
+    without = dataclasses.replace(NETWORK, cost_critic=False)
     runners = {
         "plain PPO": make_runner(env, args.seed),
-        "2 constraints": make_runner(env, args.seed, method=EcoMethod(config, env), network=with_critic),
+        "2 constraints": make_runner(env, args.seed, method=EcoMethod(config, env)),
         "2 constraints, no cost critic": make_runner(env, args.seed, method=EcoMethod(config, env), network=without),
     }
 

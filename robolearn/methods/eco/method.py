@@ -127,7 +127,7 @@ class EcoMethod:
         means, mean = rollout_means(storage, weights, self._group)
         self._episodes.add(storage, weights)
         sums, total, self._length = self._episodes.close(self._group, self._window)
-        self.state.mean_reward = float(self._reward(self._mean_reward(storage)))
+        self.state.reward_size = float(self._reward(self._reward_size(storage)))
         if self.config.algorithm == "cat":
             self._terminate_softly(storage)
         elif self.config.algorithm == "shaped":
@@ -141,7 +141,7 @@ class EcoMethod:
                 usual = self._ratios[i].nan_to_num().to(weights)
                 storage.rewards[..., 1 + i] -= weights @ usual if i == self._conditioned else usual
 
-    def _mean_reward(self, storage: RolloutStorage) -> Tensor:
+    def _reward_size(self, storage: RolloutStorage) -> Tensor:
         """Return (1,) the mean size of a valid step's reward: unlike its mean, never near 0 where signs mix."""
         rewards = storage.rewards[..., 0].double().abs() * storage.valid
         total, count = self._group.sum_(torch.stack((rewards.sum(), storage.valid.sum().double()))).tolist()

@@ -27,7 +27,7 @@ class ConstraintState:
             error is one more entry, the last.
         violations: (C or C + 1,) e, of the last estimate; NaN before the first.
         multipliers: likewise, lambda; without a budget as input.
-        mean_reward: mean size of a step's reward: the unit of a price.
+        reward_size: mean size of a step's reward: the unit of a price.
         sample_multipliers: (T, N, C) where they differ from sample to sample.
         weights: likewise, the configured weights.
     """
@@ -36,7 +36,7 @@ class ConstraintState:
     violations: Tensor
     multipliers: Tensor
     weights: Tensor
-    mean_reward: float = 1.0
+    reward_size: float = 1.0
     sample_multipliers: Tensor | None = None
     generator: torch.Generator = field(default_factory=lambda: torch.Generator().manual_seed(0))
 
@@ -100,7 +100,7 @@ class Lagrangian(Objective):
         reward = torch.minimum(*_clipped(batch, self.clip))
         costs = cost_surrogates(batch, state.streams, clip)
         if config.cost_scale == "price":
-            costs = costs * (self._scale.std[1:] * (state.mean_reward / self._scale.std[0]))
+            costs = costs * (self._scale.std[1:] * (state.reward_size / self._scale.std[0]))
         if state.sample_multipliers is None:
             price = state.multipliers[: state.streams]
             divisor = 1.0 + price.sum() + outside

@@ -72,7 +72,7 @@ def test_a_multiplier_as_a_price():
     """In mean rewards (here 3) per budget: deviations 2, 0.5 and 4 of reward and costs are taken back."""
     batch = make_batch()
     objective, state = make("lagrangian", cost_scale="price", multipliers=(2.0, 0.5, 0.0))
-    state.mean_reward = 3.0
+    state.reward_size = 3.0
     reward, plain, _ = parts(batch)
     expected = (-reward + 2.0 * plain[0] * 3 * 0.5 / 2.0 + 0.5 * plain[1] * 3 * 4.0 / 2.0) / 3.5
     assert total(objective, batch) == pytest.approx(expected, rel=1e-5)
