@@ -14,12 +14,17 @@ import torch
 from matplotlib import pyplot as plt
 
 from robolearn.evaluate import page
-from robolearn.evaluate.statistics import bootstrap_mean
+from robolearn.evaluate.statistics import student_mean
 from robolearn.logging.curves import COLORS, MUTED
 from robolearn.run_folder import machine
 
+EPISODE = 1000  # steps
+PUBLISHED_LIMIT = 25.0
+"""Of the sum over an episode, in the published table."""
 PUBLISHED = Path(__file__).parent / "data" / "omnisafe_on_policy.csv"
-MORE_COLORS = (*COLORS, "#b8860b", "#17becf", "#e377c2", "#5d5d5d", "#9acd32", "#ff7f0e", "#4b0082", "#8c564b")
+MORE_COLORS = (
+    *COLORS, "#b8860b", "#17becf", "#e377c2", "#5d5d5d", "#9acd32", "#ff7f0e", "#4b0082", "#8c564b", "#008080",
+)  # fmt: skip
 Row = Mapping[str, Any]
 
 
@@ -36,14 +41,13 @@ def summarise(rows: Sequence[Row]) -> list[dict[str, Any]]:
     groups = sorted({(row["label"], row["share"], row["weight"]) for row in rows})
     for label, share, weight in groups:
         found = [row for row in rows if (row["label"], row["share"], row["weight"]) == (label, share, weight)]
-        cost, gain = (np.array([row[name] for row in found]) for name in ("cost", "return"))
-        bounded = share > 0
-        level = cost / found[0]["budget"] if bounded else cost
-        mean, total = bootstrap_mean(level), bootstrap_mean(gain)
+        cost, gain, budget = (np.array([row[name] for row in found]) for name in ("cost", "return", "budget"))
+        mean, total = student_mean(cost / budget if share > 0 else cost), student_mean(gain)
         lines.append(
             {
-                "label": label, "share": share, "weight": weight, "seeds": len(found), "budget": found[0]["budget"],
+                "label": label, "share": share, "weight": weight, "seeds": len(found), "budget": float(budget.mean()),
                 "cost": float(cost.mean()), "level": mean, "cost_std": _relative(cost), "return": total,
+                "episode": float(np.mean([row["cost_episode"] / row["budget"] for row in found])),
                 "return_std": _relative(gain), "length": float(np.mean([row["length"] for row in found])),
                 "violation": float(np.mean([row["violation_area"] for row in found])),
                 "steps": found[0]["steps"], "seconds": float(np.mean([row["seconds"] for row in found])),
@@ -62,7 +66,7 @@ def dominated(lines: Sequence[Row], label: str) -> list[str]:
         f"price {other['weight']:g} dominates {label} at budget {line['share']:g}"
         for line in lines
         for other in lines
-        if line["label"] == label and other["label"] == "shaped" and other["weight"] > 0
+        if line["label"] == label and other["label"] == "shaped"
         if other["cost"] <= line["cost"] and other["return"].value >= line["return"].value
     ]
 
@@ -72,6 +76,7 @@ def write_report(table: Path, out: Path, task: str, cost: str, unit: str, comman
     rows = read_runs(table)
     lines = summarise(rows)
     labels = [label for label in dict.fromkeys(row["label"] for row in rows) if label != "shaped"]
+    shares = sorted({row["share"] for row in rows if row["share"] > 0}, reverse=True)
     colors = dict(zip(labels, MORE_COLORS, strict=False))
     with (out / "summary.csv").open("w", newline="") as file:
         writer = csv.writer(file)
@@ -81,8 +86,9 @@ def write_report(table: Path, out: Path, task: str, cost: str, unit: str, comman
     title = f"Constrained learning on {task}"
     parts = [
         f"<h1>{html.escape(title)}</h1>",
-        f'<p class="muted">Cost: {cost}, {unit}. Every figure is of fresh whole episodes with sampled actions, which '
-        "is what is bounded; intervals are 95 % bootstrap over seeds.</p>",
+        f'<p class="muted">Cost: {cost}, {unit}. Every figure is of fresh whole episodes with sampled actions; '
+        "intervals are 95 % of Student's t over seeds. Share of the budget: per step survived, which is bounded unless "
+        "the label says episode or release: those bound an episode's sum, which a fall makes cheap.</p>",
         f'<div class="card">{page.table(_HEADER, [_cells(line) for line in lines])}</div>',
         "<h2>Cost against return</h2>",
         page.card(
@@ -90,10 +96,11 @@ def write_report(table: Path, out: Path, task: str, cost: str, unit: str, comman
             f"Diamonds: mean over the seeds; dots: one seed each; dotted: budgets. Shaped prices that dominate a "
             f"constrained run: {'; '.join(verdicts) or 'none'}.",
         ),
-        "<h2>While learning</h2>",
-        page.card(_curves(out, rows, colors, unit), "Means over the seeds; dotted: the budget."),
     ]  # fmt: skip
-    if cost == "speed_excess":
+    if shares:
+        caption = "Means over the seeds; dotted: the budget. Multipliers: of those algorithms that have one."
+        parts += ["<h2>While learning</h2>", page.card(_curves(out, rows, shares, colors, unit), caption)]
+    if cost == "speed_excess" and any(row["budget"] == PUBLISHED_LIMIT / EPISODE for row in rows):
         parts += ["<h2>Beside published figures</h2>", _published(task, lines)]
     where = {"machine": page.machine_text(machine()), "torch": torch.__version__, "mujoco": mujoco.__version__}
     parts += ["<h2>Repeat it</h2>", f'<div class="card">{page.preformatted(command)}{page.entries(where)}</div>']
@@ -103,8 +110,8 @@ def write_report(table: Path, out: Path, task: str, cost: str, unit: str, comman
 
 
 _HEADER = (
-    "algorithm", "budget, share", "price", "seeds", "cost", "share of budget [95 %]", "deviation of cost over seeds",
-    "return [95 %]", "deviation of return", "episode, steps", "violation area", "steps", "s",
+    "algorithm", "budget, share", "price", "seeds", "cost", "share of budget [95 %]", "of an episode's sum",
+    "deviation of cost", "return [95 %]", "deviation of return", "episode, steps", "violation area", "steps", "s",
 )  # fmt: skip
 
 
@@ -114,7 +121,8 @@ def _cells(line: Row) -> list[str]:
     return [
         line["label"], f"{line['share']:g}" if bounded else "", "" if bounded else f"{line['weight']:g}",
         f"{line['seeds']}", f"{line['cost']:.4g}",
-        f"{level.value:.3f} [{level.low:.3f}, {level.high:.3f}]" if bounded else "", f"{line['cost_std']:.1%}",
+        f"{level.value:.3f} [{level.low:.3f}, {level.high:.3f}]" if bounded else "",
+        f"{line['episode']:.3f}" if bounded else "", f"{line['cost_std']:.1%}",
         f"{gain.value:.0f} [{gain.low:.0f}, {gain.high:.0f}]", f"{line['return_std']:.1%}",
         f"{line['length']:.0f}", f"{line['violation']:.3f}", f"{line['steps']:.3g}", f"{line['seconds']:.0f}",
     ]  # fmt: skip
@@ -139,8 +147,7 @@ def _pareto(rows: Sequence[Row], lines: Sequence[Row], colors: Mapping[str, str]
         return page.svg(figure)
 
 
-def _curves(out: Path, rows: Sequence[Row], colors: Mapping[str, str], unit: str) -> str:
-    shares = sorted({row["share"] for row in rows if row["share"] > 0}, reverse=True)
+def _curves(out: Path, rows: Sequence[Row], shares: Sequence[float], colors: Mapping[str, str], unit: str) -> str:
     with page.drawing():
         figure, axes = plt.subplots(
             3, len(shares), figsize=(4.0 * len(shares), 8.0), squeeze=False, layout="constrained"
@@ -153,10 +160,11 @@ def _curves(out: Path, rows: Sequence[Row], colors: Mapping[str, str], unit: str
                 if not runs:
                     continue
                 length = min(len(run) for run in runs)
-                mean = np.nanmean([run[:length] for run in runs], axis=0)
+                mean = _mean([run[:length] for run in runs])
                 x = mean[:, 0] / 1e6
                 for axis, values in zip(axes[:, column], (mean[:, 2], mean[:, 1], mean[:, 3]), strict=True):
-                    axis.plot(x, values, color=color, lw=1.2, label=label)
+                    if np.isfinite(values).any():
+                        axis.plot(x, values, color=color, lw=1.2, label=label)
             budget = next(row["budget"] for row in rows if row["share"] == share)
             axes[0, column].axhline(budget, color=MUTED, ls=":")
             axes[0, column].set_title(f"budget {share:g}")
@@ -173,11 +181,19 @@ def _curve(out: Path, row: Row) -> np.ndarray | None:
     path = out / "curves" / f"{name}.csv"
     if not path.is_file():
         return None
-    data = np.genfromtxt(path, delimiter=",", skip_header=1)
+    data = np.atleast_2d(np.genfromtxt(path, delimiter=",", skip_header=1))
     window = max(1, len(data) // 60)
     count = len(data) // window
-    mean: np.ndarray = np.nanmean(data[: count * window].reshape(count, window, -1), axis=1)
-    return mean
+    return _mean(data[: count * window].reshape(count, window, -1).swapaxes(0, 1))
+
+
+def _mean(values: Any) -> np.ndarray:
+    """Mean along the first axis of what is finite; NaN where nothing is, without a warning."""
+    data = np.asarray(values)
+    known = np.isfinite(data)
+    total: np.ndarray = np.where(known, data, 0.0).sum(0)
+    number = known.sum(0)
+    return np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0)
 
 
 def _published(task: str, lines: Sequence[Row]) -> str:
@@ -185,9 +201,9 @@ def _published(task: str, lines: Sequence[Row]) -> str:
     with PUBLISHED.open(newline="") as file:
         rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
     theirs = [row for row in rows if row["task"] == name and row["cost_limit"]]
-    head = ("algorithm", "steps", "share of the limit", "deviation", "return")
+    head = ("algorithm", "steps", "sum of an episode, share of the limit", "deviation", "return")
     ours = [
-        [f"{line['label']} (ours)", f"{line['steps']:.2g}", f"{line['level'].value:.2f}", f"{line['cost_std']:.0%}",
+        [f"{line['label']} (ours)", f"{line['steps']:.2g}", f"{line['episode']:.2f}", f"{line['cost_std']:.0%}",
          f"{line['return'].value:.0f}"]
         for line in lines
         if line["share"] > 0

@@ -3,7 +3,8 @@
   robolearn budget-search eco/bruce_lite --constraint energy --step 10
 
 The first training is without the budget. Each further one goes on from the policy before it. The search ends when
-tracking or survival suffers; the last good policy is the answer. Every stage is a run folder of its own.
+tracking or survival suffers, or the budget is not kept; the last good policy is the answer. Every stage is a run folder
+of its own.
 """
 
 from __future__ import annotations
@@ -15,16 +16,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robolearn.cli.common import add_threads_argument, clear_faults, place
-from robolearn.cli.errors import EXIT_USAGE, CommandError
+from robolearn.cli.errors import EXIT_INTERRUPTED, EXIT_USAGE, CommandError
 from robolearn.config import ConfigError, unknown
 
 if TYPE_CHECKING:
+    from robolearn.experiment import ExperimentConfig
     from robolearn.methods.eco.search import Outcome
     from robolearn.run_folder import Run
 
 NO_BUDGET = 1e9
 """In any unit: a budget that no robot reaches, whose multiplier stays 0."""
 RESULTS = "budget_search.csv"
+TAIL = 20
+"""Iterations at the end of a stage over which its cost is averaged."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--iterations", type=int, default=200, metavar="N", help="per budget (default: 200)")
     parser.add_argument("--tracking-loss", type=float, default=0.05, metavar="S", help="largest loss (default: 0.05)")
     parser.add_argument("--survival", type=float, default=0.99, metavar="S", help="smallest survival (default: 0.99)")
+    parser.add_argument(
+        "--excess", type=float, default=0.05, metavar="S", help="how far above its budget it may be (default: 0.05)"
+    )
     parser.add_argument("--num-envs", type=int, default=64, metavar="N", help="robots that are measured (default: 64)")
     parser.add_argument("--out", metavar="DIR", default="runs/budget_search", help="where run folders and table go")
     add_threads_argument(parser)
@@ -49,10 +56,10 @@ def run(args: argparse.Namespace) -> int:
     from robolearn.methods.eco.search import SearchRule
 
     try:
-        rule = SearchRule(args.step, args.tracking_loss, args.survival)
+        rule = SearchRule(args.step, args.tracking_loss, args.survival, args.excess)
     except ValueError as error:
-        raise CommandError(f"--step, --tracking-loss, --survival: {error}", EXIT_USAGE) from error
-    if min(args.iterations, args.num_envs, args.first or 1) < 1:
+        raise CommandError(f"--step, --tracking-loss, --survival, --excess: {error}", EXIT_USAGE) from error
+    if min(args.iterations, args.num_envs, 1 if args.first is None else args.first) < 1:
         raise CommandError("--first, --iterations and --num-envs must be at least 1", EXIT_USAGE)
     with clear_faults():
         return _search(args, rule)
@@ -60,40 +67,61 @@ def run(args: argparse.Namespace) -> int:
 
 def _search(args: argparse.Namespace, rule: object) -> int:
     from robolearn.experiment import compose
-    from robolearn.methods.eco.search import SearchRule, search
+    from robolearn.methods.eco.search import SearchError, SearchRule, search
 
     assert isinstance(rule, SearchRule)
     config = compose(args.experiment, None, args.overrides)
     if config.eco is None:
         raise ConfigError(f"{args.experiment}: has no constraints (section eco); robolearn list shows eco/...")
     name = args.constraint or next(iter(config.eco.constraints))
-    if name not in config.eco.constraints:
-        raise unknown("constraint", name, config.eco.constraints, "--constraint")
+    _check(config, name)
     unit = config.eco.constraints[name].unit
     stages = _Stages(args, name)
-    out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
+    table = Path(args.out) / RESULTS
+    if table.exists():
+        raise CommandError(f"{table} holds an earlier search: give another folder with --out", EXIT_USAGE)
+    table.parent.mkdir(parents=True, exist_ok=True)
     best: Outcome | None = None
-    with (out / RESULTS).open("w", newline="") as file:
+    with table.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(("budget", "cost", "tracking", "survival", "good", "run"))
+        writer.writerow(("budget", "cost", "tracking", "survival", "objection", "run"))
         try:
-            for outcome, good in search(stages.train, rule):
+            for outcome, objection in search(stages.train, rule):
                 asked = "none" if outcome.budget is None else f"{outcome.budget:g} {unit}"
-                writer.writerow((outcome.budget, outcome.cost, outcome.tracking, outcome.survival, good, stages.folder))
+                line = (outcome.budget, outcome.cost, outcome.tracking, outcome.survival, objection, stages.folder)
+                writer.writerow(line)
                 file.flush()
                 print(
                     f"budget {asked}: spends {outcome.cost:.4g} {unit}, tracking {outcome.tracking:.3f}, "
-                    f"survival {outcome.survival:.1%}{'' if good else ' - too little'}",
+                    f"survival {outcome.survival:.1%}{f' - too little: {objection}' if objection else ''}",
                     flush=True,
                 )
-                best = outcome if good else best
-        except ValueError as error:
+                best = best if objection else outcome
+        except SearchError as error:
             raise CommandError(str(error)) from error
-    assert best is not None  # the first outcome is good, or there was an error
+    assert best is not None  # nothing speaks against the first, or there was an error
     answer = "no budget at all" if best.budget is None else f"{best.budget:g} {unit}"
-    print(f"smallest good budget: {answer}; all stages: {out / RESULTS}")
+    print(f"smallest good budget: {answer}; all stages: {table}")
     return 0
+
+
+def _check(config: ExperimentConfig, name: str) -> None:
+    """Refuse before hours of training what cannot be searched."""
+    from robolearn.methods.eco.config import MIRROR
+
+    assert config.eco is not None
+    if name not in config.eco.constraints:
+        raise unknown("constraint", name, config.eco.constraints, "--constraint")
+    if config.eco.constraints[name].cost == MIRROR:
+        raise ConfigError(f"--constraint {name}: the mirror error is not what a robot spends; name another constraint")
+    if config.eco.algorithm != "lagrangian":
+        raise ConfigError(
+            f"eco.algorithm {config.eco.algorithm}: only lagrangian finds the price of a budget by itself"
+        )
+    if config.eco.conditioning is not None:
+        raise ConfigError("eco.conditioning: this policy is for many budgets already; set it to null")
+    if config.ppo.schedule == "linear":
+        raise ConfigError("ppo.schedule linear ends at 0, but stages go on: use adaptive or fixed")
 
 
 class _Stages:
@@ -113,16 +141,19 @@ class _Stages:
         """Train within a budget and measure the result."""
         from robolearn import run_folder
         from robolearn.experiment import compose, make_env, make_runner
+        from robolearn.logging.progress import RunProgress, Shown
+        from robolearn.logging.run_log import RunLog
+        from robolearn.methods.eco.search import Outcome
 
         args = self._args
-        config = place(compose(args.experiment, None, args.overrides), None, args.threads)
+        config = compose(args.experiment, None, args.overrides)
         goal = self._done + (args.iterations if self._last else args.first or config.runner.iterations)
-        value = NO_BUDGET if budget is None else budget
+        name = f"{config.name}_{'free' if budget is None else f'{budget:g}'}"
         overrides = [
             *args.overrides,
-            f"eco.constraints.{self._constraint}.budget={value}",
+            f"eco.constraints.{self._constraint}.budget={NO_BUDGET if budget is None else budget}",
             f"runner.iterations={goal}",
-            f"name={config.name}_{'free' if budget is None else f'{budget:g}'}",
+            f"name={name}",
         ]
         config = place(compose(args.experiment, None, overrides), None, args.threads)
         env = make_env(config, stagger=True)
@@ -130,30 +161,41 @@ class _Stages:
         runner = make_runner(config, env, folder / "checkpoints")
         if self._last is not None:
             runner.load(self._last.checkpoint)
-        runner.learn()
+        values: list[float] = []
+        share = f"eco/{self._constraint}/value"
+        shown = (Shown("reward", "train/mean_reward", ".2f"), Shown("cost", share, ".4g"))
+        with (
+            RunLog(folder, name, tensorboard=False) as log,
+            RunProgress(name, goal, shown, runner.iteration, config.runner.max_seconds) as progress,
+        ):
+
+            def on_iteration(metrics: dict[str, float]) -> None:
+                log.write(runner.iteration, metrics)
+                progress.update(runner.iteration, metrics)
+                values.append(metrics.get(share, float("nan")))
+
+            result = runner.learn(on_iteration=on_iteration)
+            log.draw()
         env.close()
+        if result.iteration < goal:
+            raise CommandError(
+                f"stopped in the stage {folder} at iteration {result.iteration} of {goal}; its checkpoint is there",
+                EXIT_INTERRUPTED,
+            )
         self._done, self._last, self.folder = goal, run_folder.find_run(str(folder)), str(folder)
-        return self._measure(budget)
+        tracking, survival = self._measure()
+        tail = values[-TAIL:]
+        return Outcome(budget, sum(tail) / len(tail), tracking, survival)
 
-    def _measure(self, budget: float | None) -> Outcome:
-        """Measure the last stage: mean actions, nobody pushes; the cost at the rate of a full episode."""
-        import numpy as np
-
-        from robolearn.evaluate.rollout import quiet, rollout, steady_means
+    def _measure(self) -> tuple[float, float]:
+        """Return tracking and survival of the last stage: mean actions, nobody pushes."""
+        from robolearn.evaluate.rollout import followed, quiet, rollout
         from robolearn.experiment import make_env
-        from robolearn.methods.eco.search import Outcome
         from robolearn.rl import load_policy
 
         assert self._last is not None
-        config = self._last.config
-        assert config.eco is not None
+        config = place(self._last.config, None, self._args.threads)
         env = make_env(quiet(config), num_envs=self._args.num_envs, seed=config.seed + 1)
-        entry = config.eco.constraints[self._constraint]
-        trace = rollout(env, load_policy(self._last.checkpoint, "cpu"))
-        rate = entry.rate(env.max_episode_length * env.step_dt)
+        trace = rollout(env, load_policy(self._last.checkpoint, config.env.device))
         env.close()
-        commanded, measured = steady_means(trace)
-        size = np.linalg.norm(commanded, axis=1)
-        missed = np.linalg.norm(commanded - measured, axis=1) / np.maximum(size, 1e-6)
-        cost = float(np.nanmean(trace.mean_cost(entry.cost))) / rate * entry.budget
-        return Outcome(budget, cost, float(1.0 - np.mean(missed)), float(trace.survived.mean()))
+        return followed(trace), float(trace.survived.mean())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from robolearn.evaluate.rollout import SETTLE_S, Array, Player, Trace, per_envir
 from robolearn.evaluate.statistics import Interval, bootstrap_mean, wilson
 from robolearn.logging.csv_log import read_csv
 from robolearn.rl import load_policy
+from robolearn.rl.checkpoint import read_checkpoint
 from robolearn.run_folder import METRICS as TABLE
 from robolearn.run_folder import Run
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 TAIL = 20
 """Iterations at the end of a training over which its figures are averaged."""
+UNSEEN = ("name", "observations", "costs", "settings")
+"""Sections of a task that change what a policy knows of it, not what happens or what it earns."""
 GAIT_S = 2.2
 """s of a gait that are drawn: four periods of BRUCE's clock."""
 
@@ -65,7 +69,7 @@ class Compared:
         budget: bound on that mean; NaN where the run has none.
         violation: mean over all iterations of what J / b exceeds 1 by; NaN without a budget.
         steps: environment steps of the training; NaN when unknown.
-        table: the training's metrics by name.
+        table: the training's metrics by name, up to the checkpoint.
         gait: how it moves.
     """
 
@@ -100,7 +104,7 @@ def compare(
         tell: called with a line about what is done next.
 
     Raises:
-        ConfigError: different robots, or a task without that cost.
+        ConfigError: different robots, one label for different experiments, or a task without that cost.
     """
     robots = {run.config.robot for _, run in runs}
     if len(robots) != 1:
@@ -108,6 +112,12 @@ def compare(
     for _, run in runs:
         if cost not in run.config.task.costs:
             raise unknown("cost", cost, run.config.task.costs, f"{run.folder}: task {run.config.task.name}")
+    for (label, run), (other, second) in itertools.combinations(runs, 2):
+        if label == other and (named := differences(run.config, second.config)):
+            raise ConfigError(
+                f"{run.folder} and {second.folder} have the label {label}, as seeds of one experiment, but differ in "
+                f"{', '.join(named)}: give each its own, LABEL=RUN"
+            )
     found = []
     for i, (label, run) in enumerate(runs):
         tell(f"{i + 1}/{len(runs)} {label}: {run.checkpoint}")
@@ -132,7 +142,7 @@ def _measure(label: str, run: Run, cost: str, seeds: Sequence[int], num_envs: in
     means = [steady_means(trace) for trace in traces]
     missed = np.concatenate([np.linalg.norm((asked - done)[:, :2], axis=1) for asked, done in means])
     stood = np.concatenate([per_environment(trace)["survival"] for trace in traces])
-    table = read_csv(run.folder / TABLE) if (run.folder / TABLE).is_file() else {}
+    table = history(run)
     name, budget = budget_of(run.config, cost, episode_s)
     share = table.get(f"eco/{name}/share", np.full(1, np.nan))
     known = share[np.isfinite(share)]
@@ -143,13 +153,44 @@ def _measure(label: str, run: Run, cost: str, seeds: Sequence[int], num_envs: in
         reward=bootstrap_mean(rewards),
         speed_error=bootstrap_mean(missed),
         survival=wilson(int(stood.sum()), stood.size),
-        learned_cost=float(np.mean(table.get(f"cost/{cost}", np.full(1, np.nan))[-TAIL:])),
+        learned_cost=_tail_mean(table.get(f"cost/{cost}", np.zeros(0))),
         budget=budget,
         violation=float(np.maximum(known - 1.0, 0.0).mean()) if known.size and np.isfinite(budget) else float("nan"),
-        steps=float(table.get("train/total_steps", np.full(1, np.nan))[-1]),
+        steps=float(np.append(np.nan, table.get("train/total_steps", np.zeros(0)))[-1]),
         table=table,
         gait=record_gait(run, seeds[0]),
     )
+
+
+def history(run: Run) -> dict[str, Array]:
+    """Return the metrics of the training by name, up to the iteration of the checkpoint; empty where none are kept."""
+    path = run.folder / TABLE
+    if not path.is_file():
+        return {}
+    table = read_csv(path)
+    last = read_checkpoint(run.checkpoint).get("counters", {}).get("iteration")
+    if last is None or "iteration" not in table:
+        return table
+    kept = table["iteration"] <= last
+    return {name: values[kept] for name, values in table.items()}
+
+
+def _tail_mean(values: Array) -> float:
+    known = values[-TAIL:][np.isfinite(values[-TAIL:])]
+    return float(known.mean()) if known.size else float("nan")
+
+
+def differences(one: ExperimentConfig, other: ExperimentConfig) -> list[str]:
+    """Return the sections in which two experiments differ that should be one: where and for how long it ran is none."""
+    names = ("robot", "task", "network", "ppo", "eco")
+    return [name for name in names if getattr(one, name) != getattr(other, name)]
+
+
+def task_differences(one: ExperimentConfig, other: ExperimentConfig) -> list[str]:
+    """Return the sections in which two experiments, as they are measured, differ in what happens or what is earned."""
+    tasks = quiet(one).task, quiet(other).task
+    names = (entry.name for entry in fields(tasks[0]) if entry.name not in UNSEEN)
+    return [name for name in names if getattr(tasks[0], name) != getattr(tasks[1], name)]
 
 
 def budget_of(config: ExperimentConfig, cost: str, episode_s: float) -> tuple[str, float]:
@@ -220,12 +261,18 @@ def write_table(found: Sequence[Compared], path: Path) -> None:
 
 
 def dominates(one: Compared, other: Compared) -> bool:
-    """Whether ``one`` spends no more, falls no more often and earns no less than ``other``."""
-    return (
-        one.cost.value <= other.cost.value
-        and one.survival.value >= other.survival.value
-        and one.reward.value >= other.reward.value
-    )
+    """Whether ``one`` spends no more, falls no more often and earns no less than ``other``, and is better in one."""
+    pairs = [
+        (-one.cost.value, -other.cost.value),
+        (one.survival.value, other.survival.value),
+        (one.reward.value, other.reward.value),
+    ]
+    return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
+
+
+def separated(one: Interval, other: Interval) -> bool:
+    """Whether two intervals have nothing in common."""
+    return one.high < other.low or other.high < one.low
 
 
 def by_label(found: Sequence[Compared]) -> dict[str, list[Compared]]:

@@ -11,7 +11,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from robolearn.evaluate import page
-from robolearn.evaluate.compare import TAIL, Compared, by_label, dominates
+from robolearn.evaluate.compare import TAIL, Compared, by_label, dominates, separated, task_differences
 from robolearn.evaluate.statistics import Interval
 from robolearn.logging.curves import MUTED, smooth
 from robolearn.run_folder import git_state, machine, read_meta
@@ -54,7 +54,8 @@ def write_report(path: Path, found: Sequence[Compared], cost: str, command: str,
 _HOW = (
     "Mean actions, nobody pushes, one command per episode; the first second does not count; 95 % intervals over "
     "episodes (survival: Wilson). They say nothing about training again: for that, compare several seeds under one "
-    f"label. While learning: mean over the last {TAIL} iterations with sampled actions, which is what a budget bounds. "
+    f"label. While learning: mean over the last {TAIL} iterations with sampled actions, which is what a rate bounds "
+    "(the sum of an episode: per step survived). "
     "Violation: mean over all iterations of what the estimate exceeds the budget by, as a share of it."
 )
 _CURVES = "Each seed a line, smoothed; dotted: the budget. A multiplier is the price that the constraint has found."
@@ -92,20 +93,31 @@ def _millions(steps: float) -> str:
 
 
 def _verdict(found: Sequence[Compared]) -> str:
-    pairs = [
-        f"{one.label} (seed {one.run.config.seed}) dominates {other.label} (seed {other.run.config.seed})"
-        for one in found
-        for other in found
-        if one.label != other.label and dominates(one, other)
-    ]
-    return (
+    pairs: list[str] = []
+    unlike: dict[frozenset[str], tuple[str, str, list[str]]] = {}
+    for one in found:
+        for other in found:
+            if one.label == other.label:
+                continue
+            if named := task_differences(one.run.config, other.run.config):
+                unlike.setdefault(frozenset((one.label, other.label)), (one.label, other.label, named))
+            elif dominates(one, other):
+                clear = separated(one.cost, other.cost) or separated(one.reward, other.reward)
+                pairs.append(
+                    f"{one.label} (seed {one.run.config.seed}) dominates {other.label} (seed {other.run.config.seed})"
+                    f"{'' if clear else ', within the intervals'}"
+                )
+    text = (
         "One point per run. A run dominates another if it spends no more, falls no more often and earns no less: "
         f"{'; '.join(pairs) or 'none does'}."
     )
+    for one_label, other_label, named in unlike.values():
+        text += f" {one_label} and {other_label} walk on tasks that differ in {', '.join(named)}: no verdict."
+    return text
 
 
 def _trade(groups: Mapping[str, list[Compared]], colors: Mapping[str, str], cost: str) -> str:
-    panels = (("reward per second (task, without prices)", "reward"), ("speed error, m/s", "speed_error"))
+    panels = (("reward per second (of each task, without prices)", "reward"), ("speed error, m/s", "speed_error"))
     with page.drawing():
         figure, axes = plt.subplots(1, 2, figsize=(10.2, 4.0), layout="constrained")
         for ax, (title, name) in zip(axes, panels, strict=True):

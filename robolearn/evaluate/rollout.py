@@ -276,7 +276,7 @@ METRICS = {
     "yaw_rate_tracking": Metric("yaw rate tracking, mean of exp(-error^2/0.25)", "", "higher"),
     "survival": Metric("episodes survived", "", "higher"),
     "power": Metric("mechanical power", "W", "lower"),
-    "cost_of_transport": Metric("cost of transport, power/(m g speed)", "", "lower"),
+    "cost_of_transport": Metric("cost of transport, power/(m g speed along the command)", "", "lower"),
     "action_rate": Metric("change of the action per step", "", "lower"),
 }
 
@@ -285,13 +285,16 @@ def per_environment(trace: Trace, settle_s: float = SETTLE_S) -> dict[str, Array
     """Return each metric of ``METRICS`` for every environment, (N,); NaN where an environment has none.
 
     Only steps after ``settle_s`` in which the first episode goes on count. The cost of transport is the mean power over
-    mass times gravity times mean speed (Tucker, Am. Sci. 63, 1975), for environments asked to move.
+    mass times gravity times mean speed (Tucker, Am. Sci. 63, 1975), for environments asked to move; the speed is that
+    along the command, because a base that sways from foot to foot is faster than the robot gets on.
     """
     counted = trace.counted(settle_s)
     planar = ((trace.command - trace.velocity)[..., :2] ** 2).sum(-1)
     turning = (trace.command - trace.velocity)[..., 2] ** 2
-    speed = _mean(np.linalg.norm(trace.velocity[..., :2], axis=-1), counted)
-    asked = _mean(np.linalg.norm(trace.command[..., :2], axis=-1), counted)
+    size = np.linalg.norm(trace.command[..., :2], axis=-1)
+    along = (trace.velocity[..., :2] * trace.command[..., :2]).sum(-1)
+    speed = _mean(np.divide(along, size, out=np.zeros_like(along), where=size > 0), counted)
+    asked = _mean(size, counted)
     power = _mean(trace.power, counted)
     with np.errstate(invalid="ignore", divide="ignore"):
         transport = np.where((asked >= MOVING) & (speed > 0), power / (trace.mass * GRAVITY * speed), np.nan)
@@ -346,3 +349,21 @@ def steady_means(trace: Trace, settle_s: float = SETTLE_S) -> tuple[Array, Array
     commanded = np.stack([_mean(trace.command[..., i], counted) for i in range(3)], 1)
     measured = np.stack([_mean(trace.velocity[..., i], counted) for i in range(3)], 1)
     return commanded, measured
+
+
+def followed(trace: Trace, settle_s: float = SETTLE_S) -> float:
+    """Return the share of the commanded velocity that robots follow on average: 1 - |error| / |command|.
+
+    In the plane and for turning each over all robots together, so that one that was told to stand counts as well; the
+    smaller of the two where both are commanded. A robot that fell before it was up to speed has no velocity: survival
+    tells of it. NaN where nothing was commanded.
+    """
+    commanded, measured = steady_means(trace, settle_s)
+    walked = np.isfinite(commanded).all(1)
+    shares = []
+    for axes in (slice(0, 2), slice(2, 3)):
+        asked = float(np.square(commanded[walked, axes]).sum())
+        missed = float(np.square((commanded - measured)[walked, axes]).sum())
+        if asked > 0:
+            shares.append(1.0 - math.sqrt(missed / asked))
+    return min(shares, default=math.nan)

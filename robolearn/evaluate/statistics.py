@@ -1,4 +1,4 @@
-"""Intervals for the figures of a report: Wilson for shares, percentile bootstrap for everything else."""
+"""Intervals for the figures of a report: Wilson for shares, Student for a few seeds, else percentile bootstrap."""
 
 from __future__ import annotations
 
@@ -88,6 +88,54 @@ def bootstrap_mean(
     means = (units[chosen] * weights[chosen]).sum(1) / weights[chosen].sum(1)
     low, high = np.quantile(means, [0.5 - confidence / 2, 0.5 + confidence / 2])
     return Interval(value, min(float(low), value), max(float(high), value), int(units.size))
+
+
+def student_mean(samples: ArrayLike, confidence: float = CONFIDENCE) -> Interval:
+    """Mean with Student's interval (Student, Biometrika 6, 1908): mean -+ t s / sqrt(n). For a handful of samples.
+
+    A percentile bootstrap of five samples covers the mean 86 times in 100, not 95.
+
+    Args:
+        samples: (n,) independent samples, NaN left out.
+        confidence: of the interval.
+
+    Returns:
+        Its limits are NaN for a single sample: nothing is known about the spread.
+
+    Raises:
+        ValueError: no sample, or a confidence outside (0, 1).
+    """
+    _check_confidence(confidence)
+    values = np.asarray(samples, dtype=float)
+    values = values[~np.isnan(values)]
+    if not values.size:
+        raise ValueError("student_mean needs at least one sample that is not NaN")
+    value = float(values.mean())
+    if values.size == 1:
+        return Interval(value, math.nan, math.nan, 1)
+    half = student_quantile(0.5 + confidence / 2, values.size - 1) * float(values.std(ddof=1)) / math.sqrt(values.size)
+    return Interval(value, value - half, value + half, int(values.size))
+
+
+def student_quantile(p: float, freedom: int) -> float:
+    """Quantile of Student's distribution; exact for one and two degrees of freedom, else to 0.2 % up to p = 0.975.
+
+    The expansion in 1 / freedom is Abramowitz and Stegun 26.7.5.
+    """
+    if freedom == 1:
+        return math.tan(math.pi * (p - 0.5))
+    if freedom == 2:
+        a = 2.0 * p - 1.0
+        return a * math.sqrt(2.0 / (1.0 - a * a))
+    z = NormalDist().inv_cdf(p)
+    terms = (
+        z,
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return sum(term / freedom**i for i, term in enumerate(terms))
 
 
 def interquartile_mean(samples: ArrayLike) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,13 +116,14 @@ def draw_curves(table: str | Path, path: str | Path, title: str) -> bool:
 
 def _constraint_panels(columns: dict[str, NDArray[np.float64]]) -> tuple[Panel, ...]:
     """Panels of constrained learning: what each constraint has spent of its budget, and its multiplier."""
-    names = [name.split("/")[1] for name in columns if name.startswith("eco/") and name.endswith("/multiplier")]
+    names = [name.split("/")[1] for name in columns if name.startswith("eco/") and name.endswith("/share")]
 
     def lines(what: str) -> tuple[tuple[str, str], ...]:
         return tuple((f"eco/{name}/{what}", name) for name in names)
 
-    return Panel("Share of the budget", lines("share"), (0.0, 2.0)), Panel(
-        "Multiplier", lines("multiplier"), (0.0, None)
+    return (
+        Panel("Share of the budget", lines("share"), (0.0, None), log=True),  # from ten times as much down to 1
+        Panel("Multiplier", lines("multiplier"), (0.0, None)),
     )
 
 
@@ -140,7 +142,7 @@ def _horizontal(columns: dict[str, NDArray[np.float64]]) -> tuple[NDArray[np.flo
 def _draw_panel(axes: Axes, panel: Panel, columns: dict[str, NDArray[np.float64]], x: NDArray[np.float64]) -> None:
     axes.set_title(panel.title)
     shown = [(name, label) for name, label in panel.lines if _has(columns, name)]
-    for (name, label), color in zip(shown, COLORS, strict=False):
+    for (name, label), color in zip(shown, itertools.cycle(COLORS), strict=False):
         y = columns[name]
         window = max(1, len(y) // 40)
         axes.plot(x, y, color=color, alpha=0.22, linewidth=0.8)

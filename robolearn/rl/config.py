@@ -110,7 +110,7 @@ class PPOConfig:
     cost_gamma: float | None = None
     cost_lam: float | None = None
     learning_rate: float = 1e-3
-    schedule: Literal["adaptive", "fixed"] = "adaptive"
+    schedule: Literal["adaptive", "linear", "fixed"] = "adaptive"
     desired_kl: float = 0.01
     lr_min: float = 1e-5
     lr_max: float = 1e-2
@@ -128,7 +128,7 @@ class PPOConfig:
             _require(value is None or 0.0 <= value <= 1.0, self, name, "between 0 and 1")
         _require(self.value_clip is None or self.value_clip > 0, self, "value_clip", "above 0 or null")
         _require(self.lr_max >= self.lr_min, self, "lr_max", f"at least lr_min ({self.lr_min})")
-        _require(self.schedule in ("adaptive", "fixed"), self, "schedule", "adaptive or fixed")
+        _require(self.schedule in ("adaptive", "linear", "fixed"), self, "schedule", "adaptive, linear or fixed")
         _require(self.symmetry in ("none", "augment", "loss", "both"), self, "symmetry", "none, augment, loss or both")
 
 

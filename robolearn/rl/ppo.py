@@ -218,9 +218,14 @@ class PPO:
         config = self.config
         return [config.lam] + [config.lam if config.cost_lam is None else config.cost_lam] * self.policy.num_costs
 
-    def update(self, storage: RolloutStorage) -> dict[str, float]:
-        """Learn from a finished roll-out; return the means of losses and diagnostics over its minibatches."""
+    def update(self, storage: RolloutStorage, done: float = 0.0) -> dict[str, float]:
+        """Learn from a finished roll-out; return the means of losses and diagnostics over its minibatches.
+
+        ``done`` is the share of the run that is over, for a ``linear`` schedule.
+        """
         config, policy, optimizer = self.config, self.policy, self.optimizer
+        if config.schedule == "linear":
+            optimizer.lr.fill_(config.learning_rate * (1.0 - done))
         advantages, weights, scale = self._weighted_advantages(storage)
         self.objective.begin(storage, scale)
         actor_copies, critic_copies, action_copies = self._copies(storage)

@@ -258,7 +258,7 @@ class OnPolicyRunner:
             if not bool(self.policy.actor_norm.count) and self.policy.config.normalize and first < goal:
                 self._warm_up()
             while self.iteration < goal and not interrupted and not out_of_time:
-                metrics = self._iterate()
+                metrics = self._iterate(goal)
                 elapsed = time.perf_counter() - began
                 done = self.iteration - first
                 metrics["time/elapsed_s"] = elapsed
@@ -278,12 +278,12 @@ class OnPolicyRunner:
         self.collect()
         self._update_normalizers()
 
-    def _iterate(self) -> dict[str, float]:
+    def _iterate(self, goal: int) -> dict[str, float]:
         start = time.perf_counter()
         metrics = self.collect()
         self._check_invalid(metrics["train/invalid_share"])
         collected = self._now()
-        metrics.update(self.ppo.update(self.storage))
+        metrics.update(self.ppo.update(self.storage, self.iteration / goal))
         if metrics["ppo/skipped_share"] >= 1.0:
             self._diverged("no minibatch of this iteration had a finite gradient")
         if self.method is not None:

@@ -125,9 +125,9 @@ def test_one_signal_ends_a_benchmark_that_trains(name, monkeypatch):
     """The training takes the first signal as a wish to stop: the benchmark must not begin its next turn."""
     update, updates = PPO.update, []
 
-    def told(self, storage):
+    def told(self, storage, done):
         updates.append(signal.raise_signal(signal.SIGTERM))
-        return update(self, storage)
+        return update(self, storage, done)
 
     monkeypatch.setattr(PPO, "update", told)
     with pytest.raises(KeyboardInterrupt):

@@ -185,7 +185,7 @@ class EcoMethod:
             rewards.clamp_(min=0.0)
 
     def on_update(self, metrics: Mapping[str, float]) -> dict[str, float]:
-        """Move the multipliers; return each constraint's estimate, its share of the budget and its multiplier."""
+        """Move the multipliers; return each constraint's estimate, share of its budget and multiplier, if any."""
         self._iteration += 1
         self._longest = max(self._longest, self._length)
         found: dict[str, float] = {"eco/episode_length_s": self._length * self._step_dt}
@@ -201,6 +201,8 @@ class EcoMethod:
             found[f"eco/{name}/share"] = float(self._ratios[i].nanmean())
             if i != self._conditioned:  # its budgets differ
                 found[f"eco/{name}/value"] = found[f"eco/{name}/share"] * entry.budget
+            if self.config.algorithm != "lagrangian":
+                continue  # the others have none
             found[f"eco/{name}/multiplier"] = float(dual.value.mean())
             if i == self._conditioned:
                 for knot, ratio, value in zip(self._knots.tolist(), self._ratios[i], dual.value, strict=True):

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+
+
+class SearchError(ValueError):
+    """There is nothing to search from."""
 
 
 @dataclass(frozen=True)
@@ -12,8 +17,8 @@ class Outcome:
 
     Attributes:
         budget: in the unit of the search; None where there was none.
-        cost: what it really spends, in the same unit.
-        tracking: tracking reward as a share of its maximum.
+        cost: what it spends with the sampled actions that the budget bounds, in the same unit.
+        tracking: share of the commanded velocity that it follows, 1 at best.
         survival: share of the episodes without a fall.
     """
 
@@ -31,30 +36,38 @@ class SearchRule:
         step: by how much the budget falls from one training to the next.
         tracking_loss: largest loss of tracking against the policy without a budget, as a share.
         survival: smallest survival.
+        excess: by which share of the budget the cost may be above it.
     """
 
     step: float
     tracking_loss: float = 0.05
     survival: float = 0.99
+    excess: float = 0.05
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if self.step <= 0 or not 0 <= self.tracking_loss < 1 or not 0 <= self.survival <= 1:
+        if self.step <= 0 or not 0 <= self.tracking_loss < 1 or not 0 <= self.survival <= 1 or self.excess < 0:
             raise ValueError(
-                f"step above 0, tracking_loss in [0, 1) and survival in [0, 1]; got {self.step}, {self.tracking_loss}, "
-                f"{self.survival}"
+                "step above 0, tracking_loss in [0, 1), survival in [0, 1] and excess from 0; got "
+                f"{self.step}, {self.tracking_loss}, {self.survival}, {self.excess}"
             )
 
-    def good(self, outcome: Outcome, free: Outcome) -> bool:
-        """Whether nothing that matters was lost against the policy without a budget."""
-        return outcome.tracking >= (1.0 - self.tracking_loss) * free.tracking and outcome.survival >= self.survival
+    def objection(self, outcome: Outcome, free: Outcome) -> str:
+        """Return why a budget is too small, or "" where nothing that matters was lost against ``free``."""
+        if outcome.survival < self.survival:
+            return f"only {outcome.survival:.1%} survive"
+        if not outcome.tracking >= (1.0 - self.tracking_loss) * free.tracking:  # NaN is an objection
+            return f"tracking fell from {free.tracking:.3f} to {outcome.tracking:.3f}"
+        if outcome.budget is not None and not outcome.cost <= (1.0 + self.excess) * outcome.budget:
+            return f"not kept, {outcome.cost:.4g} were spent: perhaps more iterations are needed"
+        return ""
 
 
-def search(train: Callable[[float | None], Outcome], rule: SearchRule) -> Iterator[tuple[Outcome, bool]]:
-    """Train without a budget, then with smaller and smaller ones; yield each outcome and whether it is good.
+def search(train: Callable[[float | None], Outcome], rule: SearchRule) -> Iterator[tuple[Outcome, str]]:
+    """Train without a budget, then with smaller and smaller ones; yield each outcome and the objection to it, or "".
 
-    The first budget is the largest multiple of ``step`` below what the free policy spends. The last good outcome is the
-    answer; the search ends with the first that is not, or when no budget is left.
+    The first budget is the largest multiple of ``step`` below what the free policy spends. The last outcome without an
+    objection is the answer; the search ends with the first that has one, or when no budget is left.
 
     Args:
         train: trains and measures a policy within a budget, or without one. Starting from the weights of the one before
@@ -62,20 +75,22 @@ def search(train: Callable[[float | None], Outcome], rule: SearchRule) -> Iterat
         rule: when to stop.
 
     Raises:
-        ValueError: the free policy does not survive by itself: a budget cannot mend that.
+        SearchError: the free policy does not survive, or follows no command: a budget cannot mend that.
     """
     free = train(None)
     if free.survival < rule.survival:
-        raise ValueError(
+        raise SearchError(
             f"without a budget {free.survival:.1%} of the episodes survive, less than {rule.survival:.1%}: "
             "train longer first"
         )
-    yield free, True
+    if not (math.isfinite(free.tracking) and free.tracking > 0):
+        raise SearchError(f"without a budget tracking is {free.tracking:.3f}: train longer first")
+    yield free, ""
     number = -(-free.cost // rule.step) - 1
     while number > 0:
         outcome = train(number * rule.step)
-        good = rule.good(outcome, free)
-        yield outcome, good
-        if not good:
+        objection = rule.objection(outcome, free)
+        yield outcome, objection
+        if objection:
             return
         number -= 1

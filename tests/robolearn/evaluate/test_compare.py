@@ -1,4 +1,4 @@
-"""Runs side by side: what counts as a budget, who dominates whom, the figures of a run by hand, table and page."""
+"""Runs side by side: what counts as a budget, who dominates whom, what belongs to a checkpoint, table and page."""
 
 import csv
 import dataclasses
@@ -8,10 +8,22 @@ import numpy as np
 import pytest
 
 from robolearn.config import ConfigError
-from robolearn.evaluate.compare import Compared, Gait, budget_of, by_label, compare, dominates, write_table
-from robolearn.evaluate.compare_report import write_report
+from robolearn.evaluate.compare import (
+    Compared,
+    Gait,
+    _tail_mean,
+    budget_of,
+    by_label,
+    compare,
+    dominates,
+    history,
+    task_differences,
+    write_table,
+)
+from robolearn.evaluate.compare_report import _verdict, write_report
 from robolearn.evaluate.statistics import Interval, wilson
 from robolearn.experiment import compose
+from robolearn.rl.checkpoint import write_checkpoint
 from robolearn.run_folder import Run
 
 
@@ -46,10 +58,37 @@ def test_a_budget_is_in_the_cost_s_unit_and_a_price_is_none():
 
 def test_who_dominates_is_no_worse_in_anything(tmp_path):
     good = make(tmp_path)
-    assert dominates(good, make(tmp_path, cost=2.1)) and dominates(good, good)
+    assert dominates(good, make(tmp_path, cost=2.1)) and not dominates(good, good)
     assert not dominates(good, make(tmp_path, cost=1.9))
     assert not dominates(good, make(tmp_path, reward=8.1))
     assert not dominates(make(tmp_path, stood=7), good)
+
+
+def test_no_verdict_between_tasks_that_pay_differently(tmp_path):
+    """The A1's task pays for saving power, its task with a budget does not; what BRUCE sees does not matter."""
+    assert "rewards" in task_differences(compose("a1_velocity_flat"), compose("eco/a1_power"))
+    assert task_differences(compose("eco/bruce_lite"), compose("eco/bruce_lite_budgets")) == []
+    cheap = make(tmp_path, "cheap", run=Run(tmp_path, tmp_path / "c.pt", compose("eco/a1_power")))
+    dear = make(tmp_path, "dear", cost=3.0, run=Run(tmp_path, tmp_path / "c.pt", compose("a1_velocity_flat")))
+    text = _verdict([cheap, dear])
+    assert "none does" in text and "cheap and dear walk on tasks that differ in" in text
+
+
+def test_a_difference_within_the_intervals_is_called_that(tmp_path):
+    wide = dataclasses.replace(make(tmp_path), cost=Interval(2.0, 1.0, 3.0, 9), reward=Interval(8.0, 7.0, 9.0, 9))
+    text = _verdict([wide, make(tmp_path, "shaped", cost=2.1)])
+    assert "dominates shaped (seed 1), within the intervals" in text
+
+
+def test_a_checkpoint_has_the_training_up_to_it(tmp_path):
+    rows = ["iteration,train/total_steps,cost/mechanical_power", "1,100,9", "2,200,5", "3,300,", "4,400,1"]
+    (tmp_path / "metrics.csv").write_text("\n".join(rows) + "\n")
+    write_checkpoint(tmp_path / "checkpoints" / "checkpoint_000003.pt", {"counters": {"iteration": 3}})
+    run = Run(tmp_path, tmp_path / "checkpoints" / "checkpoint_000003.pt", compose("eco/bruce_lite"))
+    table = history(run)
+    assert table["train/total_steps"].tolist() == [100.0, 200.0, 300.0]
+    assert _tail_mean(table["cost/mechanical_power"]) == 7.0, "an empty cell is passed over"
+    assert math.isnan(_tail_mean(np.zeros(0)))
 
 
 def test_seeds_of_one_label_belong_together(tmp_path):
@@ -78,5 +117,8 @@ def test_runs_that_cannot_be_compared_are_refused_with_the_reason(tmp_path):
     a1 = dataclasses.replace(bruce, config=compose("a1_velocity_flat"))
     with pytest.raises(ConfigError, match="one robot can be compared, these are of a1, bruce"):
         compare([("x", bruce), ("y", a1)], "mechanical_power")
+    shaped = dataclasses.replace(bruce, config=compose("eco/bruce_lite", None, ["eco.algorithm=shaped"]))
+    with pytest.raises(ConfigError, match="have the label x, as seeds of one experiment, but differ in eco"):
+        compare([("x", bruce), ("x", shaped)], "mechanical_power")
     with pytest.raises(ConfigError, match="mechanical_power"):
         compare([("x", bruce)], "mechanical_pwer")

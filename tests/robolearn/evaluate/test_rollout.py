@@ -14,6 +14,7 @@ from robolearn.evaluate.rollout import (
     Player,
     Trace,
     cut,
+    followed,
     per_environment,
     quiet,
     record,
@@ -60,7 +61,6 @@ def test_rewards_and_costs_are_means_of_the_steps_that_count():
 
 def test_metrics_of_a_constant_walk_by_hand():
     values = per_environment(make_trace(), settle_s=1.0)
-    speed = np.hypot(0.6, 0.3)
     expected = {
         "velocity_error": np.hypot(0.4, 0.3),
         "yaw_rate_error": 0.1,
@@ -68,7 +68,7 @@ def test_metrics_of_a_constant_walk_by_hand():
         "yaw_rate_tracking": np.exp(-0.01 / 0.25),
         "survival": 1.0,
         "power": 40.0,
-        "cost_of_transport": 40.0 / (10.0 * GRAVITY * speed),
+        "cost_of_transport": 40.0 / (10.0 * GRAVITY * 0.6),  # it was asked to go straight ahead
         "action_rate": 0.1,
     }
     assert set(expected) == set(METRICS)
@@ -108,6 +108,7 @@ def test_summary_pools_the_environments_of_all_traces():
 
 def test_summary_leaves_out_what_no_robot_has():
     trace = make_trace(command=np.zeros((5, 2, 3)))
+    assert np.isnan(followed(trace)), "nothing was commanded"
     assert "cost_of_transport" not in summarise([trace])
 
 
@@ -290,3 +291,14 @@ def test_pushes_have_the_impulse_they_claim(config):
     with pytest.raises(ValueError, match="7 impulses need at least as many environments"):
         push_survival(env, policy, range(7))
     env.close()
+
+
+def test_how_much_of_the_command_is_followed_by_hand():
+    """The first robot's speed is 0.5 off 1.0, its turning 0.1 off 0.5; the second fell before it was up to speed."""
+    assert followed(make_trace(), settle_s=1.0) == pytest.approx(0.5)
+    still = np.zeros((5, 2, 3))
+    still[:, 0] = (1.0, 0.0, 0.5)
+    velocity = np.zeros((5, 2, 3))
+    velocity[:, 0], velocity[:, 1] = (1.0, 0.0, 0.3), (0.0, 0.6, 0.0)
+    both = make_trace(command=still, velocity=velocity, alive=np.ones((5, 2), bool))
+    assert followed(both, settle_s=1.0) == pytest.approx(0.4), "the drift of one that was told to stand counts"

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from robolearn.evaluate.statistics import Interval, bootstrap_mean, wilson
+from robolearn.evaluate.statistics import Interval, bootstrap_mean, student_mean, student_quantile, wilson
 
 
 @pytest.mark.parametrize(
@@ -102,3 +102,29 @@ def test_confidence_is_a_share(confidence):
 
 def test_text_names_the_unit():
     assert Interval(0.5, 0.25, 0.75, 8).text("m/s", 2) == "0.50 [0.25, 0.75] m/s"
+
+
+@pytest.mark.parametrize(
+    ("freedom", "quantile"), [(1, 12.7062), (2, 4.30265), (3, 3.18245), (4, 2.77645), (9, 2.26216), (30, 2.04227)]
+)
+def test_student_s_quantiles_are_those_of_the_table(freedom, quantile):
+    """Abramowitz and Stegun, table 26.10."""
+    assert student_quantile(0.975, freedom) == pytest.approx(quantile, rel=2e-3)
+
+
+def test_student_s_interval_by_hand():
+    found = student_mean([2.0, 4.0, np.nan])
+    half = 12.7062 * math.sqrt(2.0) / math.sqrt(2.0)
+    assert (found.value, found.low, found.high) == pytest.approx((3.0, 3.0 - half, 3.0 + half), rel=1e-4)
+    assert found.count == 2
+
+
+def test_one_sample_tells_nothing_about_the_spread():
+    found = student_mean([2.0])
+    assert found.value == 2.0 and math.isnan(found.low) and math.isnan(found.high)
+
+
+def test_student_s_interval_covers_five_samples():
+    rng = np.random.default_rng(0)
+    found = [student_mean(rng.normal(size=5)) for _ in range(2000)]
+    assert 0.93 < np.mean([one.low <= 0.0 <= one.high for one in found]) < 0.97

@@ -15,7 +15,7 @@ from robolearn.rl import NetworkConfig, PPOConfig, RunnerConfig
         (PPOConfig, {"epochs": 0}, "epochs"),
         (PPOConfig, {"learning_rate": float("nan")}, "learning_rate"),
         (PPOConfig, {"lr_min": 1e-2, "lr_max": 1e-3}, "lr_max"),
-        (PPOConfig, {"schedule": "linear"}, "schedule"),
+        (PPOConfig, {"schedule": "cosine"}, "schedule"),
         (PPOConfig, {"symmetry": "yes"}, "symmetry"),
         (NetworkConfig, {"actor_hidden": (64, 0)}, "actor_hidden"),
         (NetworkConfig, {"init_std": 20.0}, "init_std"),

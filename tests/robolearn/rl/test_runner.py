@@ -54,6 +54,13 @@ def test_mean_return_is_taken_over_a_window_of_episodes():
     assert metrics["train/mean_episode_length"] == pytest.approx(2.0)
 
 
+def test_a_linear_schedule_falls_to_0_at_the_end_of_the_run():
+    rows = []
+    runner = make_runner(TargetEnv(), runner={"iterations": 4}, ppo={"schedule": "linear", "learning_rate": 8e-3})
+    runner.learn(on_iteration=rows.append)
+    assert [row["ppo/learning_rate"] for row in rows] == pytest.approx([8e-3, 6e-3, 4e-3, 2e-3])
+
+
 def test_same_seed_same_run():
     results = []
     for seed in (5, 5, 6):

@@ -1,6 +1,6 @@
 import pytest
 
-from robolearn.methods.eco.search import Outcome, SearchRule, search
+from robolearn.methods.eco.search import Outcome, SearchError, SearchRule, search
 
 
 def robot(knee, free=83.0, survival=lambda budget: 1.0):
@@ -20,7 +20,7 @@ def test_it_stops_behind_the_knee():
     train, asked = robot(knee=52.0)
     found = list(search(train, SearchRule(step=10.0)))
     assert asked == [None, 80.0, 70.0, 60.0, 50.0, 40.0]
-    assert [good for _, good in found] == [True] * 5 + [False]
+    assert [objection for _, objection in found] == [""] * 5 + ["tracking fell from 0.900 to 0.692"]
 
 
 def test_a_free_cost_on_the_grid_is_not_asked_again():
@@ -31,20 +31,44 @@ def test_a_free_cost_on_the_grid_is_not_asked_again():
 
 def test_falling_ends_it_however_good_the_tracking_is():
     train, asked = robot(knee=1.0, survival=lambda budget: 0.98 if budget == 60.0 else 1.0)
-    list(search(train, SearchRule(step=10.0)))
-    assert asked[-1] == 60.0
+    found = list(search(train, SearchRule(step=10.0)))
+    assert asked[-1] == 60.0 and found[-1][1] == "only 98.0% survive"
+
+
+def test_a_budget_that_is_not_kept_is_not_good():
+    """The policy cannot do with less than 56: with 5 % of excess 60 is kept, 50 is not."""
+
+    def train(budget):
+        return Outcome(budget, 83.0 if budget is None else max(budget, 56.0), 0.9, 1.0)
+
+    found = list(search(train, SearchRule(step=10.0)))
+    assert [outcome.budget for outcome, _ in found] == [None, 80.0, 70.0, 60.0, 50.0]
+    assert [bool(objection) for _, objection in found] == [False] * 4 + [True]
+    assert "not kept, 56 were spent" in found[-1][1]
+
+
+def test_a_figure_that_is_not_known_is_no_good():
+    rule, free = SearchRule(step=10.0), Outcome(None, 80.0, 0.9, 1.0)
+    assert rule.objection(Outcome(70.0, 69.0, float("nan"), 1.0), free)
+    assert rule.objection(Outcome(70.0, float("nan"), 0.9, 1.0), free)
 
 
 def test_it_ends_at_zero():
     train, asked = robot(knee=1e-9, free=25.0)
-    assert all(good for _, good in search(train, SearchRule(step=10.0)))
+    assert not any(objection for _, objection in search(train, SearchRule(step=10.0)))
     assert asked == [None, 20.0, 10.0]
 
 
 def test_a_policy_that_falls_by_itself_is_refused():
     train, _ = robot(knee=50.0, survival=lambda budget: 0.5)
-    with pytest.raises(ValueError, match="train longer"):
+    with pytest.raises(SearchError, match="train longer"):
         next(search(train, SearchRule(step=10.0)))
+
+
+@pytest.mark.parametrize("tracking", [float("nan"), -0.1])
+def test_a_policy_that_follows_no_command_is_refused(tracking):
+    with pytest.raises(SearchError, match="train longer"):
+        next(search(lambda budget: Outcome(budget, 80.0, tracking, 1.0), SearchRule(step=10.0)))
 
 
 @pytest.mark.parametrize(
