@@ -124,7 +124,7 @@ def _rehearse(
         operator.drive(forward, left, turn)
         sleep(seconds / len(WALK))
         if operator.state != "policy":
-            tell(f"the robot stopped by itself: {_last_reason(operator.events)}")
+            tell(f"the robot stopped by itself: {_reason(operator)}")
             return False
     begin = round(operator.robot_time + LEAD, 3)
     operator.inject_fault({"start": begin, **fault})
@@ -143,8 +143,11 @@ def _rehearse(
     return True
 
 
-def _last_reason(events: Sequence[dict[str, Any]]) -> str:
-    return next((event["message"] for event in reversed(events) if event.get("reaction")), "no reason was heard")
+def _reason(operator: Operator) -> str:
+    """Return why the policy lost control; the state may be heard before the event that tells it."""
+    operator.wait_for(lambda: any(event.get("from") == "policy" for event in operator.events), START, "why it stopped")
+    message: str = next(event["message"] for event in reversed(operator.events) if event.get("from") == "policy")
+    return message
 
 
 def _report(out: Path, story: Sequence[str]) -> Path:

@@ -1,6 +1,7 @@
 """Runs the real nodes as processes of their own, each stack in its own domain, and watches what passes between them."""
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -131,7 +132,9 @@ class Stack:
 
     def rest(self):
         """From wherever the robot is to lying limp, where it began."""
-        self.operator.wait_for(lambda: self.operator.state != "", LIMIT, "a first state")
+        # A stop may be known from its event, or from the answer to who asked for it, before the state is heard.
+        at_rest = ("idle", "damping", "estop")
+        self.operator.wait_for(lambda: self.operator.state in at_rest, LIMIT, "a robot that lies or was stopped")
         if self.operator.state in ("damping", "estop"):
             self.operator.place()  # it may lie on its side
             self.reset()
@@ -154,6 +157,13 @@ class Stack:
         self.operator.drive(*(velocity or (0.5,)))
         self.ask_until("start_policy")
         self.wait("policy")
+
+    def go_on(self, seconds):
+        """Let some of the robot's time pass, from a reading on that is heard now."""
+        self.operator.robot_time = math.nan
+        self.operator.wait_for(lambda: math.isfinite(self.operator.robot_time), LIMIT, "the robot's time")
+        begin = self.operator.robot_time
+        self.operator.wait_for(lambda: self.operator.robot_time > begin + seconds, LIMIT, f"{seconds} s of the robot")
 
     def mark(self):
         """Return where the events are now; ``since`` gives those after it."""

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from rosbags.rosbag2 import Reader
@@ -23,6 +24,15 @@ def wait_for(condition, what):
     while not condition():
         assert time.monotonic() < end, what
         time.sleep(0.01)
+
+
+@pytest.fixture
+def stuck(monkeypatch):
+    """A disk that takes nothing until ``ended`` is set; ``begun`` tells that the writer waits for it."""
+    found = SimpleNamespace(begun=threading.Event(), ended=threading.Event())
+    monkeypatch.setattr(BagWriter, "_flush", lambda self: found.begun.set() or found.ended.wait(30.0))
+    monkeypatch.setattr(bag_writer, "FLUSH_EVERY", 0.0)
+    return found
 
 
 def stamps(folder):
@@ -56,35 +66,29 @@ def test_all_is_on_the_disk_after_each_flush(tmp_path, monkeypatch):
     assert stamps(writer.folder)[1]
 
 
-def test_a_slow_disk_holds_nobody_up(tmp_path, monkeypatch):
+def test_a_slow_disk_holds_nobody_up(tmp_path, stuck):
     """The queue fills, further messages are counted as lost, and ``put`` returns all the same."""
-    stuck = threading.Event()
-    monkeypatch.setattr(BagWriter, "_flush", lambda self: stuck.wait(30.0))
-    monkeypatch.setattr(bag_writer, "FLUSH_EVERY", 0.0)
     writer = BagWriter(tmp_path / "bag", TOPICS, ROOMY, waiting=10)
     writer.put(0, 0, DATA)
-    wait_for(lambda: writer._queue.empty(), "the first is taken")
+    assert stuck.begun.wait(30.0), "the first is taken"
     for i in range(1, 51):
         writer.put(0, i, DATA)
     progress = writer.progress
     assert progress.lost >= 39
     assert progress.messages + progress.lost == 51
-    stuck.set()
+    stuck.ended.set()
     writer.close()
     assert len(stamps(writer.folder)[0]) == progress.messages
     assert f"lost: '{progress.lost}'" in (writer.folder / "metadata.yaml").read_text()
 
 
-def test_closing_does_not_wait_for_ever(tmp_path, monkeypatch):
-    stuck = threading.Event()
-    monkeypatch.setattr(BagWriter, "_flush", lambda self: stuck.wait(30.0))
-    monkeypatch.setattr(bag_writer, "FLUSH_EVERY", 0.0)
+def test_closing_does_not_wait_for_ever(tmp_path, stuck):
     writer = BagWriter(tmp_path / "bag", TOPICS, ROOMY)
     writer.put(0, 0, DATA)
-    wait_for(lambda: writer._queue.empty(), "the first is taken")
+    assert stuck.begun.wait(30.0), "the first is taken"
     writer.close(limit=0.05)
     assert "did not take the rest" in writer.progress.problem
-    stuck.set()
+    stuck.ended.set()
     writer._thread.join(30.0)
 
 

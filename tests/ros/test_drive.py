@@ -6,9 +6,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
 
 from hardware.base import Lifecycle, RobotDriver
 from hardware.loopback import Loopback
+from robolearn.deploy.power import Power
 from robolearn.deploy.robot import load_robot_file
 from robolearn.deploy.types import JointCommand
 from robolearn_ros.drive import RELEASE, Drive, Order
@@ -101,3 +103,15 @@ def test_power_of_drives_that_do_not_count_it(rig):
     first, second = (list(message.data) for message in rig.topics["power"])
     assert first == [10.0, 72.0, 0.0]
     assert second == pytest.approx([10.01, 72.0, 0.72])
+
+
+def test_a_second_commander_is_told_of_only_while_it_is_there(rig):
+    """One that was killed and started again is counted twice for some seconds."""
+    told, node = {}, rig.drive._node
+    node.report = lambda name, level, text, values=None: told.update({name: level})
+    levels = []
+    for count in (1, 2, 1):
+        node.count_publishers = lambda _, count=count: count
+        rig.drive._report(Power(0.0, 0.0))
+        levels.append(told["commands"])
+    assert levels == [DiagnosticStatus.OK, DiagnosticStatus.ERROR, DiagnosticStatus.OK]

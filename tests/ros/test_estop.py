@@ -1,7 +1,7 @@
 """The emergency stop: several buttons, a node that is not active, a disk that is full for a while."""
 
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
+from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.duration import Duration
 from stack import LIMIT, Stack
 from std_msgs.msg import Bool
@@ -47,6 +47,12 @@ def test_a_stop_while_the_monitor_is_not_active_is_remembered(tmp_path):
     stack.start("safety_monitor", autostart=False)
     with stack, Stranger() as stranger:
         client = stranger.node.create_client(ChangeState, "safety_monitor/change_state")
+        # As ``Operator`` does: the node can answer only whom it has found, and who found the last client found all.
+        door, knocks = stranger.node.create_client(GetState, "safety_monitor/get_state"), []
+        stranger.until(
+            lambda: any(knock.done() for knock in knocks),
+            lambda: knocks.append(door.call_async(GetState.Request())),
+        )
         assert client.wait_for_service(LIMIT)
 
         def change(transition):

@@ -17,6 +17,7 @@ from robolearn_ros import qos
 
 FAKE = Path(__file__).with_name("fake_controller.py")
 CONTROLLER = "forward_command_controller"
+INBOX = "_hardware_node_joint_commands"
 
 
 class Observer:
@@ -37,6 +38,9 @@ class Observer:
 
     def _take(self, message):
         self.commands.append(np.reshape(message.data, (5, -1)))
+
+    def publishers(self, topic):
+        return [info.node_name for info in self.node.get_publishers_info_by_topic(topic)]
 
     def until(self, condition, what):
         end = stack.time.monotonic() + stack.LIMIT
@@ -65,8 +69,14 @@ def test_kill_9_of_hardware_node_leaves_the_robot_to_its_own_watchdog(tmp_path):
 
         observer.until(lambda: observer.damped is False and len(observer.commands) > 10, node.text)
         assert all(not kp.any() and kd.all() for _, _, _, kp, kd in observer.commands), "nobody asked it to move"
+        # Messages come before the graph is complete. Publishers are told in the order of their creation: who knows the
+        # last one of hardware_node, which belongs to the inbox for commands, would also know one that it must not have.
+        observer.until(lambda: INBOX in observer.publishers("parameter_events"), lambda: "hardware_node is not known")
         for topic in ("joint_states", "imu/data", "battery_state"):
-            publishers = [info.node_name for info in observer.node.get_publishers_info_by_topic(topic)]
-            assert publishers == [CONTROLLER], f"{topic}: only the robot may speak for itself"
+            observer.until(
+                lambda topic=topic: observer.publishers(topic) == [CONTROLLER],
+                lambda topic=topic: f"{topic}: only the robot may speak for itself, not {observer.publishers(topic)}",
+            )
+        observer.until(lambda: observer.damped is False, node.text)
         node.kill()
         observer.until(lambda: observer.damped is True, lambda: "the robot goes on with the last command")

@@ -33,6 +33,7 @@ def test_the_policy(stack):
         # The state is heard before its event: that of the start may still come.
         stack.operator.wait_for(lambda: any(event.get("from") == "policy" for event in stack.since(mark)), LIMIT)
         (change,) = (event for event in stack.since(mark) if event.get("from") == "policy")
+        watch.wait(lambda: watch.commands and watch.commands[-1][1] >= change["time"], "the commands up to the stop")
         with watch.news:  # the last target that was given to the drives anew tells when the policy was last heard
             held = [c for c in watch.commands if c[1] < change["time"]]
         last = next(
@@ -68,6 +69,7 @@ def test_the_safety_monitor(stack):
 def test_the_robot(stack):
     with Watch() as watch:
         stack.walk()
+        watch.wait(lambda: watch.commands and watch.commands[-1][2].kp.any(), "commands of a robot that walks")
         stack.nodes["sim_node"].kill()
         stack.wait("damping")
         watch.wait(lambda: not watch.commands[-1][2].kp.any(), "damping")  # the state may be heard before the command

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from stack import LIMIT, Stack
-from test_recorder import wait_for_ticks
+from stack import Stack
+from test_recorder import wait_for_damping, wait_for_ticks
 
 from robolearn.deploy.modes import Mode
 from robolearn.replay.recording import load, mode_spans
@@ -19,10 +19,10 @@ def recording(tmp_path_factory):
     with stack:
         wait_for_ticks(folder / "out")
         stack.walk(0.5)
-        begin = stack.operator.robot_time
-        stack.operator.wait_for(lambda: stack.operator.robot_time > begin + 3.0, LIMIT, "it walks")
+        stack.go_on(3.0)
         stack.ask("stop")
         stack.wait("damping")
+        wait_for_damping(folder / "out")
     return load(folder / "out")
 
 

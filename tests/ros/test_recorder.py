@@ -1,6 +1,5 @@
 """recorder_node as a process: what is published is in the bag, whatever happens to the recorder."""
 
-import contextlib
 import json
 import time
 
@@ -15,12 +14,12 @@ from sensor_msgs.msg import JointState
 from stack import LIMIT, RELEASED, Node, Stack
 from std_msgs.msg import Bool, Float64MultiArray, Header, String
 
+from robolearn.deploy.modes import Mode
 from robolearn.deploy.robot import load_robot_file
 from robolearn.deploy.types import JointCommand, RobotState
 from robolearn.deploy.wire import CommandPacket, StatePacket
 from robolearn.replay.decisions import decide_again
-from robolearn.replay.mcap import BagError
-from robolearn.replay.recording import load
+from robolearn.replay.recording import load, mode_spans
 from robolearn.replay.rerun import rerun
 from robolearn.replay.summary import summarize
 from robolearn_ros import qos
@@ -109,17 +108,30 @@ def test_what_is_published_is_in_the_bag(recorder, tmp_path):
             ("joint_states", JointState, qos.SENSOR), ("policy_node/heartbeat", Header, qos.HEARTBEAT),
         ):  # fmt: skip
             talker.open(topic, kind, profile)
-        for i in range(50):
-            talker.cycle(i)
-            talker.executor.spin_once(timeout_sec=0.005)
+        sent, topics = 0, {"estop", "joint_states", "policy_node/heartbeat", "diagnostics"}
+
+        def more_cycles():
+            nonlocal sent
+            talker.cycle(sent)
+            sent += 1
+            found = on_disk(tmp_path / "out")
+            return sent >= 50 and found and min(len(found.states), len(found.commands)) > 5
+
+        talker.wait(more_cycles, "readings and commands are on the disk")
         twist = Twist()
         twist.linear.x, twist.linear.y, twist.angular.z = 0.5, -0.25, 1.0
         talker.say("cmd_vel", twist, qos.COMMAND)
         for i in range(20):  # all at once: none may be lost
             talker.say("safety_monitor/events", String(data=json.dumps({"reason": "tilt", "value": i})), qos.EVENTS)
-        talker.say("joint_states", JointState(name=list(ROBOT.joints)), qos.SENSOR)
         talker.say("policy_node/heartbeat", Header(), qos.HEARTBEAT)
-        talker.wait(lambda: "joint_states" in _heard(talker), "the recorder heard the last of them")
+
+        def all_there():
+            talker.say("joint_states", JointState(name=list(ROBOT.joints)), qos.SENSOR)  # best effort: one may be lost
+            found = on_disk(tmp_path / "out")
+            told = found and len(found.notes) >= 20 and found.modes and len(found.velocity)
+            return told and topics <= set(found.counts)
+
+        talker.wait(all_there, "the recorder heard all of them")
         assert node.stop() == 0, node.text()
     found = load(tmp_path / "out")
     assert (found.complete, dict(found.unreadable)) == (True, {})
@@ -132,13 +144,21 @@ def test_what_is_published_is_in_the_bag(recorder, tmp_path):
         cycles = series.column("cycle")
         assert len(cycles) > 5
         assert (np.diff(cycles) > 0).all()
-        assert set(np.round(200 * (cycles - 10.0)).astype(int)) <= set(range(50))
+        assert set(np.round(200 * (cycles - 10.0)).astype(int)) <= set(range(sent))
     assert np.array_equal(found.states.column("sequence"), np.round(200 * (found.states.column("cycle") - 10.0)))
     assert found.velocity["command"].tolist() == [[0.5, -0.25, 1.0]]
     assert [note.data["value"] for note in found.notes] == list(range(20))
     assert [mode for _, mode in found.modes] == ["idle"]
-    for topic in ("estop", "joint_states", "policy_node/heartbeat", "diagnostics"):
+    for topic in topics:
         assert found.counts[topic] >= 1, topic
+
+
+def on_disk(out):
+    """What was recorded so far; None where the recording has not begun."""
+    try:
+        return load(out)
+    except ValueError:  # BagError and ConfigError, too
+        return None
 
 
 def _heard(talker):
@@ -150,22 +170,20 @@ def test_a_killed_recorder_leaves_what_was_on_the_disk(recorder, tmp_path):
     node = recorder()
     sent = 0
 
-    def on_disk():
+    def notes():
         nonlocal sent
         talker.say("safety_monitor/events", String(data=json.dumps({"number": sent})), qos.EVENTS)
         sent += 1
         time.sleep(0.002)
-        try:
-            return len(load(tmp_path / "out").notes)
-        except (BagError, ValueError):  # not begun
-            return 0
+        found = on_disk(tmp_path / "out")
+        return len(found.notes) if found else 0
 
     with Talker() as talker:
         talker.open("safety_monitor/events", String, qos.EVENTS)
-        talker.wait(lambda: on_disk() > 0, "the first second is on the disk")
-        first = on_disk()
-        talker.wait(lambda: on_disk() > first, "the second one too")
-        seen = on_disk()
+        talker.wait(lambda: notes() > 0, "the first second is on the disk")
+        first = notes()
+        talker.wait(lambda: notes() > first, "the second one too")
+        seen = notes()
         node.kill()
     found = load(tmp_path / "out")
     assert not found.complete
@@ -242,15 +260,34 @@ def test_a_folder_that_cannot_be_made_is_refused(recorder, tmp_path):
     assert "Traceback" not in node.text()
 
 
-def wait_for_ticks(out):
-    """Discovery takes seconds on a busy machine; what was before it is not in the recording."""
+def wait_for(out, condition, what):
+    """Wait until the recording on the disk is as wanted: the recorder hears things no sooner than others do."""
     end = time.monotonic() + LIMIT
     while time.monotonic() < end:
-        with contextlib.suppress(BagError):
-            if len(load(out).ticks):
-                return
+        if (found := on_disk(out)) and condition(found):
+            return
         time.sleep(0.2)
-    raise AssertionError("no tick was recorded")
+    raise AssertionError(what)
+
+
+def wait_for_ticks(out):
+    """Discovery takes seconds on a busy machine; what was before it is not in the recording.
+
+    Endpoints are told in the order of their creation. The recorder's for heartbeats are its last ones, and
+    ``estop_active`` is the monitor's last topic: where these are heard, so is what was created before them.
+    """
+    last = {"safety_monitor/heartbeat", "safety_monitor/estop_active", "policy_node/heartbeat"}
+    wait_for(out, lambda found: len(found.ticks) and last <= set(found.counts), "no tick was recorded")
+
+
+def wait_for_damping(out):
+    """A recorder that is stopped at once may not have heard the end of the walk."""
+
+    def damped(found):
+        told = any(note.data.get("mode") == "damping" and "from" in note.data for note in found.notes)
+        return told and mode_spans(found)[-1][2] is Mode.DAMPING
+
+    wait_for(out, damped, "no damping was recorded")
 
 
 def test_a_recorded_walk_equals_the_live_one(tmp_path):
@@ -260,10 +297,10 @@ def test_a_recorded_walk_equals_the_live_one(tmp_path):
     with stack:
         wait_for_ticks(tmp_path / "out")
         stack.walk(0.5)
-        begin = stack.operator.robot_time
-        stack.operator.wait_for(lambda: stack.operator.robot_time > begin + 1.0, LIMIT, "a second of walking")
+        stack.go_on(1.0)
         stack.ask("stop")
         stack.wait("damping")
+        wait_for_damping(tmp_path / "out")
     found = load(tmp_path / "out")
     assert found.complete
     assert not found.unreadable

@@ -83,6 +83,7 @@ def test_an_onnx_file_from_elsewhere(tmp_path):
 def test_a_second_instance(tmp_path):
     with Stack(tmp_path) as stack:
         stack.stand()
+        stack.operator.wait_for(lambda: stack.operator.alive("policy_node"), LIMIT, "the policy: standing needs none")
         for name in ("safety_monitor", "policy_node"):
             assert "runs already" in refusal(tmp_path, name, policy=RELEASED)
         for name in ("sim_node", "hardware_node"):  # real drives would follow the controller of the simulation
@@ -184,7 +185,8 @@ def test_an_emergency_stop_button_that_cannot_be_heard_stops_the_robot(tmp_path)
 def test_a_terminal_that_is_closed_ends_a_node_in_order(tmp_path):
     with Stack(tmp_path, policy=None) as stack, Watch() as watch:
         stack.stand()
+        watch.wait(lambda: watch.commands and watch.commands[-1][2].kp.any(), "commands of a robot that stands")
         node = stack.nodes["safety_monitor"]
         node.process.send_signal(signal.SIGHUP)
         assert node.process.wait(LIMIT) == 0
-        watch.wait(lambda: watch.commands and not watch.commands[-1][2].kp.any(), "damping as the last command")
+        watch.wait(lambda: not watch.commands[-1][2].kp.any(), "damping as the last command")

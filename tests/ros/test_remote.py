@@ -44,7 +44,7 @@ def answer(number, packets=PACKETS, value=0.5):
     return multi_array(packets.output, packets.answer(number, result))
 
 
-def policy(*answers, patience=0.3):
+def policy(*answers, patience=60.0):
     found = Answers(*answers)
     return RemotePolicy(PolicySetup.from_contract(CONTRACT, ROBOT), PACKETS, Sent(), found, patience), found
 

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 from stack import LIMIT, RELEASED, Stack
-from test_recorder import wait_for_ticks
+from test_recorder import wait_for_damping, wait_for_ticks
 from test_refusals import refusal
 
 from robolearn.cli.main import main
@@ -62,8 +62,7 @@ def test_it_is_given_changed_refused_and_run_again_from_the_recording(policy, tm
         operator = stack.operator
 
         def walk_on(seconds):
-            begin = operator.robot_time
-            operator.wait_for(lambda: operator.robot_time > begin + seconds, LIMIT, "the robot walks")
+            stack.go_on(seconds)
             assert operator.state == "policy", operator.events
 
         wait_for_ticks(tmp_path / "out")
@@ -80,6 +79,7 @@ def test_it_is_given_changed_refused_and_run_again_from_the_recording(policy, tm
         walk_on(0.5)
         stack.ask("stop")
         stack.wait("damping")
+        wait_for_damping(tmp_path / "out")
     recording = load(tmp_path / "out")
     held = recording.answered.column("settings")
     assert list(dict.fromkeys(held)) == [0.8, 0.55, 1.0]

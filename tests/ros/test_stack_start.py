@@ -108,7 +108,7 @@ def test_walk_stop_latch_and_start_again(tmp_path):
     assert robot.latch.exists()
     with Deployment(tmp_path) as robot:
         robot.wait("estop")  # a restart does not clear it
-        assert not robot.operator.request("arm").accepted
+        assert not robot.operator.request("arm", LIMIT).accepted
         robot.ask("reset")
         robot.wait("idle")
         assert not robot.latch.exists()
@@ -138,7 +138,7 @@ def test_two_robots_and_a_second_instance(tmp_path):
         right.ask("estop")
         right.wait("estop")
         assert left.operator.state == "ready"  # neither the second instance nor the other robot disturbed it
-        assert left.operator.request("stop").accepted
+        assert left.operator.request("stop", LIMIT).accepted
         assert left.stop() == 0
         assert right.stop() == 0
 

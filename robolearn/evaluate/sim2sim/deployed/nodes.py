@@ -105,10 +105,13 @@ def _follow(operator: Operator, script: Array, dt: float) -> None:
     operator.wait_for(lambda: bool(_entered(operator)), LIMIT, "the event of the policy's start")
     begin = _entered(operator)[-1]
 
+    def ended() -> bool:  # by its event: the state comes on another topic, and may still be that of before the start
+        return any(event.get("from") == "policy" and event["time"] >= begin for event in operator.events)
+
     def until(step: int) -> bool:
         end = begin + step * dt
-        operator.wait_for(lambda: operator.robot_time >= end or operator.state != "policy", limit, f"step {step}")
-        return bool(operator.state == "policy")
+        operator.wait_for(lambda: operator.robot_time >= end or ended(), limit, f"step {step}")
+        return not ended()
 
     for step, row in enumerate(script):
         if step and (row == script[step - 1]).all():

@@ -140,6 +140,8 @@ class Drive:
         if (count := self._node.count_publishers("joint_commands")) > 1:
             values["publishers of joint_commands"] = count
             self._node.report("commands", ERROR, "several nodes command this robot: is there a second safety_monitor?")
+        else:  # one that was killed is counted for some seconds beside the one started in its place
+            self._node.report("commands", OK, "at most one node commands this robot")
         if fault:
             self._node.report("drives", ERROR, fault, values)
         elif self._answered < 0:

@@ -206,12 +206,15 @@ class Operator:
         self.set_simulation("push", json.dumps([x, y, z]), timeout)
 
     def place(self, timeout: float = TIMEOUT) -> None:
-        """Put the simulated robot back on its feet, where it began.
+        """Put the simulated robot back on its feet, where it began, and wait until it is there.
 
         Raises:
-            OperatorError: there is no simulated robot.
+            OperatorError: there is no simulated robot, or its time stands still.
         """
-        self._call(self._placing, Trigger.Request(), "sim_node", timeout)
+        end = time.monotonic() + timeout
+        while not (answer := self._call(self._placing, Trigger.Request(), "sim_node", timeout)).success:
+            if time.monotonic() >= end:
+                raise OperatorError(f"sim_node: {answer.message}")
 
     def lower(self, timeout: float = TIMEOUT) -> None:
         """Put the hoisted simulated robot down, and wait until the rope is slack.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -25,6 +26,7 @@ from robolearn.evaluate.sim2sim.deployed.agreement import (
     compare_measures,
 )
 from robolearn.evaluate.sim2sim.deployed.episode import take_apart
+from robolearn.evaluate.sim2sim.deployed.nodes import _follow
 from robolearn.evaluate.sim2sim.deployed.truth import Truth
 from robolearn.evaluate.sim2sim.measures import MEASURES, SCORE, measure
 from robolearn.evaluate.sim2sim.world import make_world
@@ -318,3 +320,31 @@ def test_a_robot_that_must_be_hoisted_is_refused_before_anything_runs(monkeypatc
     monkeypatch.setattr(check, "read_contract", lambda path: (contract, None))
     with pytest.raises(ConfigError, match=r"'bruce' must be hoisted .* robolearn rehearse"):
         check.check(SimpleNamespace(policy="walker.onnx"), 1, 1.0, 0, tmp_path)
+
+
+class SlowEars:
+    """An operator to whom the event of the start came before the state, which is still that of before."""
+
+    def __init__(self, ends=math.inf):
+        self.state, self.robot_time, self.ends, self.asked = "ready", 1.0, ends, []
+        self.events = [{"mode": "policy", "from": "ready", "time": 1.0}]
+
+    def wait_for(self, condition, limit, what):
+        while not condition():
+            self.robot_time += 0.01
+            if self.robot_time >= self.ends and len(self.events) == 1:
+                self.events.append({"mode": "damping", "from": "policy", "time": self.ends})
+
+    def drive(self, *command):
+        self.asked.append(command)
+
+
+def test_a_script_goes_on_although_the_state_is_heard_late_and_ends_with_the_policy():
+    script = np.array([[0.1, 0.0, 0.0], [0.1, 0.0, 0.0], [0.2, 0.0, 0.0], [0.3, 0.0, 0.0]])
+    operator = SlowEars()
+    _follow(operator, script, 0.02)
+    assert operator.asked == [tuple(script[0]), tuple(script[2]), tuple(script[3])]
+    assert operator.robot_time >= 1.0 + 0.02 * len(script)
+    operator = SlowEars(ends=1.05)
+    _follow(operator, script, 0.02)
+    assert operator.asked == [tuple(script[0]), tuple(script[2])], "the policy ended before the last row"
