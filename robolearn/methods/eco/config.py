@@ -27,7 +27,8 @@ class DualConfig:
         largest: limit of e.
         initial: multiplier at the start (``pid``: of its integral).
         maximum: upper limit of the multiplier.
-        warm_up: no update before episodes have lasted this share of the longest possible one for the first time.
+        warm_up: no update before episodes have lasted this share of the longest possible one for the first time. It
+            holds the other algorithms back, too, all but ``shaped``: to save before there is a skill teaches to rest.
         period: iterations between two updates.
     """
 

@@ -93,7 +93,7 @@ class EcoMethod:
             streams=len(costs),
             violations=torch.full((count,), float("nan"), device=device),
             multipliers=torch.tensor([float(dual.value.mean()) for dual in self._duals], device=device),
-            weights=torch.tensor([entry.weight for entry in self._entries], device=device),
+            weights=torch.zeros(count, device=device),
             generator=torch.Generator().manual_seed(seed),
         )
         self.objective: Objective = make_objective(config, self.state, clip)
@@ -109,6 +109,7 @@ class EcoMethod:
         self._iteration = 0
         self._length = 0.0  # steps, of the last finished episodes
         self._longest = 0.0  # of these
+        self._weigh()
         self._ratios: list[Tensor] = [
             torch.full((len(dual.value),), float("nan"), dtype=torch.float64) for dual in self._duals
         ]
@@ -147,8 +148,18 @@ class EcoMethod:
         total, count = self._group.sum_(torch.stack((rewards.sum(), storage.valid.sum().double()))).tolist()
         return torch.tensor([total / max(count, 1.0)])
 
+    def _warm(self, i: int) -> bool:
+        return self._longest >= self._entries[i].dual.warm_up * self._max_length
+
     def _judge(self, i: int) -> None:
-        self.state.violations[i] = float(self._ratios[i].nanmean()) / self._entries[i].aim - 1.0
+        known = float(self._ratios[i].nanmean()) / self._entries[i].aim - 1.0
+        self.state.violations[i] = known if self._warm(i) else float("nan")
+
+    def _weigh(self) -> None:
+        """Set the weights: 0 for constraints that do not act yet."""
+        shaped = self.config.algorithm == "shaped"
+        for i, entry in enumerate(self._entries):
+            self.state.weights[i] = entry.weight if shaped or self._warm(i) else 0.0
 
     def _prices(self, weights: Tensor) -> None:
         """Give each sample its multipliers (T, N, C), interpolated between the knots."""
@@ -172,7 +183,8 @@ class EcoMethod:
         self._running = torch.where(self._running > 0, mixed, largest)
         low, high = self.config.termination
         most = low + (high - low) * min(self._iteration / self.config.termination_ramp, 1.0)
-        ending = most * (over / self._running.clamp(min=1e-8)).clamp(max=1.0).amax(-1)
+        acting = torch.tensor([self._warm(i) for i in range(over.shape[-1])], device=over.device)
+        ending = most * (over * acting / self._running.clamp(min=1e-8)).clamp(max=1.0).amax(-1)
         storage.survival = 1.0 - ending
         storage.rewards[..., 0] *= storage.survival
 
@@ -188,14 +200,14 @@ class EcoMethod:
         """Move the multipliers; return each constraint's estimate, share of its budget and multiplier, if any."""
         self._iteration += 1
         self._longest = max(self._longest, self._length)
+        self._weigh()
         found: dict[str, float] = {"eco/episode_length_s": self._length * self._step_dt}
         for i, (name, entry, dual) in enumerate(zip(self.names, self._entries, self._duals, strict=True)):
             if entry.cost == MIRROR:
                 error = self._group.average_(torch.tensor([metrics["loss/mirror"]], device=self._scale.device))
                 self._ratios[i] = self._smoothed[i](error.cpu().double() / self.rates[i])
                 self._judge(i)
-            warm = self._longest >= entry.dual.warm_up * self._max_length
-            if self.config.algorithm == "lagrangian" and warm and self._iteration % entry.dual.period == 0:
+            if self.config.algorithm == "lagrangian" and self._warm(i) and self._iteration % entry.dual.period == 0:
                 dual.update(self._ratios[i] / entry.aim)
             self.state.multipliers[i] = float(dual.value.mean())
             found[f"eco/{name}/share"] = float(self._ratios[i].nanmean())
@@ -253,6 +265,7 @@ class EcoMethod:
         self._iteration = state["iteration"]
         self._reward.load_state_dict(state["reward"])
         self._longest = state["longest"]
+        self._weigh()
         self.state.generator.set_state(state["random"].cpu())
 
     def local_state_dict(self) -> dict[str, Any]:

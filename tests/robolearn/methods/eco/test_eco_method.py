@@ -104,6 +104,24 @@ def test_a_budget_above_the_unconstrained_cost_changes_nothing():
         assert a["train/mean_reward"] == b["train/mean_reward"]
 
 
+@pytest.mark.parametrize("algorithm", ["lagrangian", "p3o", "n_p3o", "ipo", "crpo", "cat"])
+def test_nothing_acts_before_episodes_have_been_long(algorithm):
+    """Episodes last half of the longest: with less asked for, a violated budget acts from the second iteration on."""
+
+    def rewards(warm_up, **entries):
+        env = Bandit(num_envs=128)
+        env.max_episode_length = 2
+        runner = build(
+            {"energy": energy(budget=0.5, weight=20.0, dual=DualConfig("pid", warm_up=warm_up))}, env=env, **entries
+        )
+        return [row["train/mean_reward"] for row in learn(runner, 25)]
+
+    entries = {"algorithm": algorithm, "termination": (0.5, 0.5)}
+    free, waits, acts = rewards(0.9), rewards(0.9, **entries), rewards(0.4, **entries)
+    assert waits == free
+    assert acts[0] == free[0] and acts[-1] < free[-1]
+
+
 @pytest.mark.parametrize(
     ("algorithm", "entries", "low", "high"),
     [
