@@ -69,6 +69,7 @@ def test_a_node_listens_on_loopback_only_and_shares_no_memory():
     result = subprocess.run([sys.executable, "-c", NODE], capture_output=True, text=True, timeout=60)
     lines = result.stdout.splitlines()
     assert lines[-1] == "shared 0", result.stderr
+    assert not result.stderr, "the profile is understood"
     ports = [line.split()[1] for line in lines if line.startswith("udp")]
     assert len(ports) >= 2
     assert all(port.startswith("0100007F:") for port in ports), ports  # 127.0.0.1
