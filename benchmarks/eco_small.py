@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from common import learn
-from eco_small_report import write_report
+from eco_small_report import EPISODE, write_report
 
 from robolearn.methods.eco import ConstraintConfig, DualConfig, EcoConfig, EcoMethod
 from robolearn.rl import PPO, ActorCritic, NetworkConfig, OnPolicyRunner, PPOConfig, RunnerConfig, seed_everything
@@ -59,7 +59,6 @@ ALGORITHMS: Mapping[str, Mapping[str, Any]] = {
 }
 PRICES = (0.001, 0.002, 0.004, 0.008)
 """Rewards that a W costs in a step. ECO's multipliers come to 0.001 to 0.006 with budgets of 0.7 and 0.4."""
-EPISODE = 1000  # steps
 COLUMNS = (
     "label", "share", "weight", "seed", "budget", "cost", "cost_mean_action", "return", "return_mean_action", "length",
     "cost_episode", "cost_train", "return_train", "violation_area", "steps", "seconds",
@@ -204,18 +203,18 @@ def build(task: Mapping[str, Any]) -> tuple[PlanarEnv, OnPolicyRunner]:
         config, mc = EcoConfig({"power": entry}, algorithm="shaped"), True
     else:
         given = ALGORITHMS[label]
-        settings = {"kind": "rate", "aim": AIM, "dual": DualConfig(warm_up=WARM_UP), **given["constraint"]}
-        entry = ConstraintConfig(task["cost_name"], task["budget"], "W", **settings)
+        entries = {"kind": "rate", "aim": AIM, "dual": DualConfig(warm_up=WARM_UP), **given["constraint"]}
+        entry = ConstraintConfig(task["cost_name"], task["budget"], "W", **entries)
         # CaT's ramp is 500 of some thousand iterations in its publication.
         config = EcoConfig({"power": entry}, **given["eco"], termination_ramp=max(1, task["iterations"] // 2))
         mc = bool(given.get("mc"))
     method = EcoMethod(config, env, seed=seed)
     policy = ActorCritic(env.obs_dims, env.num_actions, 1, NetworkConfig(**NETWORK, cost_critic=not mc))
-    algorithm = PPOConfig(
+    settings = PPOConfig(
         epochs=8, minibatches=8, value_clip=None, entropy_coef=0.0, gamma=0.995, learning_rate=3e-4, schedule="fixed",
         cost_gamma=0.99, cost_lam=0.9 if mc else 0.95,
     )  # fmt: skip
-    ppo = PPO(policy, algorithm, env.symmetries, seed=seed, objective=method.objective)
+    ppo = PPO(policy, settings, env.symmetries, seed=seed, objective=method.objective)
     runner = RunnerConfig(steps_per_env=STEPS, iterations=task["iterations"])
     return env, OnPolicyRunner(env, policy, ppo, runner, method=method)
 
@@ -249,8 +248,9 @@ def run_one(task: Mapping[str, Any]) -> int:
     row["violation_area"] = sum(over) / len(over) if task["share"] else 0.0
     row["steps"], row["seconds"] = runner.total_steps, round(seconds, 1)
     with (out / "runs.csv").open("a", newline="") as file:
-        line_ = {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()}
-        csv.DictWriter(file, COLUMNS).writerow(line_)
+        csv.DictWriter(file, COLUMNS).writerow(
+            {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()}
+        )
     env.close()
     return 0
 

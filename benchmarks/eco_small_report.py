@@ -160,7 +160,7 @@ def _curves(out: Path, rows: Sequence[Row], shares: Sequence[float], colors: Map
                 if not runs:
                     continue
                 length = min(len(run) for run in runs)
-                mean = _mean([run[:length] for run in runs])
+                mean = np.ma.masked_invalid([run[:length] for run in runs]).mean(0).filled(np.nan)
                 x = mean[:, 0] / 1e6
                 for axis, values in zip(axes[:, column], (mean[:, 2], mean[:, 1], mean[:, 3]), strict=True):
                     if np.isfinite(values).any():
@@ -184,16 +184,8 @@ def _curve(out: Path, row: Row) -> np.ndarray | None:
     data = np.atleast_2d(np.genfromtxt(path, delimiter=",", skip_header=1))
     window = max(1, len(data) // 60)
     count = len(data) // window
-    return _mean(data[: count * window].reshape(count, window, -1).swapaxes(0, 1))
-
-
-def _mean(values: Any) -> np.ndarray:
-    """Mean along the first axis of what is finite; NaN where nothing is, without a warning."""
-    data = np.asarray(values)
-    known = np.isfinite(data)
-    total: np.ndarray = np.where(known, data, 0.0).sum(0)
-    number = known.sum(0)
-    return np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0)
+    mean: np.ndarray = np.ma.masked_invalid(data[: count * window].reshape(count, window, -1)).mean(1).filled(np.nan)
+    return mean
 
 
 def _published(task: str, lines: Sequence[Row]) -> str:

@@ -21,14 +21,12 @@ from robolearn.config import ConfigError, unknown
 
 if TYPE_CHECKING:
     from robolearn.experiment import ExperimentConfig
-    from robolearn.methods.eco.search import Outcome
+    from robolearn.methods.eco.search import Outcome, SearchRule
     from robolearn.run_folder import Run
 
 NO_BUDGET = 1e9
 """In any unit: a budget that no robot reaches, whose multiplier stays 0."""
 RESULTS = "budget_search.csv"
-TAIL = 20
-"""Iterations at the end of a stage over which its cost is averaged."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,11 +63,10 @@ def run(args: argparse.Namespace) -> int:
         return _search(args, rule)
 
 
-def _search(args: argparse.Namespace, rule: object) -> int:
+def _search(args: argparse.Namespace, rule: SearchRule) -> int:
     from robolearn.experiment import compose
-    from robolearn.methods.eco.search import SearchError, SearchRule, search
+    from robolearn.methods.eco.search import SearchError, search
 
-    assert isinstance(rule, SearchRule)
     config = compose(args.experiment, None, args.overrides)
     if config.eco is None:
         raise ConfigError(f"{args.experiment}: has no constraints (section eco); robolearn list shows eco/...")
@@ -139,7 +136,10 @@ class _Stages:
 
     def train(self, budget: float | None) -> Outcome:
         """Train within a budget and measure the result."""
+        import numpy as np
+
         from robolearn import run_folder
+        from robolearn.evaluate.compare import tail_mean
         from robolearn.experiment import compose, make_env, make_runner
         from robolearn.logging.progress import RunProgress, Shown
         from robolearn.logging.run_log import RunLog
@@ -184,12 +184,11 @@ class _Stages:
             )
         self._done, self._last, self.folder = goal, run_folder.find_run(str(folder)), str(folder)
         tracking, survival = self._measure()
-        tail = values[-TAIL:]
-        return Outcome(budget, sum(tail) / len(tail), tracking, survival)
+        return Outcome(budget, tail_mean(np.array(values)), tracking, survival)
 
     def _measure(self) -> tuple[float, float]:
         """Return tracking and survival of the last stage: mean actions, nobody pushes."""
-        from robolearn.evaluate.rollout import followed, quiet, rollout
+        from robolearn.evaluate.rollout import quiet, rollout, tracking_share
         from robolearn.experiment import make_env
         from robolearn.rl import load_policy
 
@@ -198,4 +197,4 @@ class _Stages:
         env = make_env(quiet(config), num_envs=self._args.num_envs, seed=config.seed + 1)
         trace = rollout(env, load_policy(self._last.checkpoint, config.env.device))
         env.close()
-        return followed(trace), float(trace.survived.mean())
+        return tracking_share(trace), float(trace.survived.mean())

@@ -113,7 +113,7 @@ def compare(
         if cost not in run.config.task.costs:
             raise unknown("cost", cost, run.config.task.costs, f"{run.folder}: task {run.config.task.name}")
     for (label, run), (other, second) in itertools.combinations(runs, 2):
-        if label == other and (named := differences(run.config, second.config)):
+        if label == other and (named := experiment_differences(run.config, second.config)):
             raise ConfigError(
                 f"{run.folder} and {second.folder} have the label {label}, as seeds of one experiment, but differ in "
                 f"{', '.join(named)}: give each its own, LABEL=RUN"
@@ -153,7 +153,7 @@ def _measure(label: str, run: Run, cost: str, seeds: Sequence[int], num_envs: in
         reward=bootstrap_mean(rewards),
         speed_error=bootstrap_mean(missed),
         survival=wilson(int(stood.sum()), stood.size),
-        learned_cost=_tail_mean(table.get(f"cost/{cost}", np.zeros(0))),
+        learned_cost=tail_mean(table.get(f"cost/{cost}", np.zeros(0))),
         budget=budget,
         violation=float(np.maximum(known - 1.0, 0.0).mean()) if known.size and np.isfinite(budget) else float("nan"),
         steps=float(np.append(np.nan, table.get("train/total_steps", np.zeros(0)))[-1]),
@@ -175,12 +175,13 @@ def history(run: Run) -> dict[str, Array]:
     return {name: values[kept] for name, values in table.items()}
 
 
-def _tail_mean(values: Array) -> float:
+def tail_mean(values: Array) -> float:
+    """Return the mean over the last ``TAIL`` iterations of what is known; NaN where nothing is."""
     known = values[-TAIL:][np.isfinite(values[-TAIL:])]
     return float(known.mean()) if known.size else float("nan")
 
 
-def differences(one: ExperimentConfig, other: ExperimentConfig) -> list[str]:
+def experiment_differences(one: ExperimentConfig, other: ExperimentConfig) -> list[str]:
     """Return the sections in which two experiments differ that should be one: where and for how long it ran is none."""
     names = ("robot", "task", "network", "ppo", "eco")
     return [name for name in names if getattr(one, name) != getattr(other, name)]

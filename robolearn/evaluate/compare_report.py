@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -95,18 +96,17 @@ def _millions(steps: float) -> str:
 def _verdict(found: Sequence[Compared]) -> str:
     pairs: list[str] = []
     unlike: dict[frozenset[str], tuple[str, str, list[str]]] = {}
-    for one in found:
-        for other in found:
-            if one.label == other.label:
-                continue
-            if named := task_differences(one.run.config, other.run.config):
-                unlike.setdefault(frozenset((one.label, other.label)), (one.label, other.label, named))
-            elif dominates(one, other):
-                clear = separated(one.cost, other.cost) or separated(one.reward, other.reward)
-                pairs.append(
-                    f"{one.label} (seed {one.run.config.seed}) dominates {other.label} (seed {other.run.config.seed})"
-                    f"{'' if clear else ', within the intervals'}"
-                )
+    for one, other in itertools.permutations(found, 2):
+        if one.label == other.label:
+            continue
+        if named := task_differences(one.run.config, other.run.config):
+            unlike.setdefault(frozenset((one.label, other.label)), (one.label, other.label, named))
+        elif dominates(one, other):
+            clear = separated(one.cost, other.cost) or separated(one.reward, other.reward)
+            pairs.append(
+                f"{one.label} (seed {one.run.config.seed}) dominates {other.label} (seed {other.run.config.seed})"
+                f"{'' if clear else ', within the intervals'}"
+            )
     text = (
         "One point per run. A run dominates another if it spends no more, falls no more often and earns no less: "
         f"{'; '.join(pairs) or 'none does'}."

@@ -351,7 +351,7 @@ def steady_means(trace: Trace, settle_s: float = SETTLE_S) -> tuple[Array, Array
     return commanded, measured
 
 
-def followed(trace: Trace, settle_s: float = SETTLE_S) -> float:
+def tracking_share(trace: Trace, settle_s: float = SETTLE_S) -> float:
     """Return the share of the commanded velocity that robots follow on average: 1 - |error| / |command|.
 
     In the plane and for turning each over all robots together, so that one that was told to stand counts as well; the

@@ -85,6 +85,8 @@ def search(train: Callable[[float | None], Outcome], rule: SearchRule) -> Iterat
         )
     if not (math.isfinite(free.tracking) and free.tracking > 0):
         raise SearchError(f"without a budget tracking is {free.tracking:.3f}: train longer first")
+    if not math.isfinite(free.cost):
+        raise SearchError("without a budget the cost is not known: train longer first")
     yield free, ""
     number = -(-free.cost // rule.step) - 1
     while number > 0:

@@ -1,5 +1,6 @@
 """The latch file: a stop survives a restart, and every doubt counts as a stop."""
 
+import contextlib
 import os
 
 import pytest
@@ -78,11 +79,18 @@ def test_follow_writes_once_and_clears_after_a_reset(tmp_path, monkeypatch):
     assert not latch.is_set()
 
 
+@contextlib.contextmanager
+def broken_disk(monkeypatch, why):
+    """A disk on which nothing is written through."""
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(why)))
+        yield
+
+
 def test_follow_reports_and_tries_again(tmp_path, monkeypatch):
     latch = Latch(tmp_path / "estop")
     latch.follow(Mode.IDLE, "")
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError("disk full")))
+    with broken_disk(monkeypatch, "disk full"):
         assert "cannot be written (disk full)" in latch.follow(Mode.ESTOP, "why")
     assert latch.follow(Mode.ESTOP, "why") == ""
     assert latch.is_set()
@@ -91,8 +99,7 @@ def test_follow_reports_and_tries_again(tmp_path, monkeypatch):
 def test_a_stop_after_a_release_that_failed_halfway_is_remembered(tmp_path, monkeypatch):
     latch = Latch(tmp_path / "estop")
     latch.follow(Mode.ESTOP, "first")
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError("input/output error")))
+    with broken_disk(monkeypatch, "input/output error"):
         assert "cannot be removed" in latch.follow(Mode.IDLE, "")
     assert not latch.is_set(), "the file is gone, only the folder was not written through"
     assert latch.follow(Mode.ESTOP, "second") == ""

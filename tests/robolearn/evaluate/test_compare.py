@@ -11,12 +11,12 @@ from robolearn.config import ConfigError
 from robolearn.evaluate.compare import (
     Compared,
     Gait,
-    _tail_mean,
     budget_of,
     by_label,
     compare,
     dominates,
     history,
+    tail_mean,
     task_differences,
     write_table,
 )
@@ -87,8 +87,8 @@ def test_a_checkpoint_has_the_training_up_to_it(tmp_path):
     run = Run(tmp_path, tmp_path / "checkpoints" / "checkpoint_000003.pt", compose("eco/bruce_lite"))
     table = history(run)
     assert table["train/total_steps"].tolist() == [100.0, 200.0, 300.0]
-    assert _tail_mean(table["cost/mechanical_power"]) == 7.0, "an empty cell is passed over"
-    assert math.isnan(_tail_mean(np.zeros(0)))
+    assert tail_mean(table["cost/mechanical_power"]) == 7.0, "an empty cell is passed over"
+    assert math.isnan(tail_mean(np.zeros(0)))
 
 
 def test_seeds_of_one_label_belong_together(tmp_path):

@@ -14,13 +14,13 @@ from robolearn.evaluate.rollout import (
     Player,
     Trace,
     cut,
-    followed,
     per_environment,
     quiet,
     record,
     rollout,
     steady_means,
     summarise,
+    tracking_share,
     within,
 )  # fmt: skip
 from robolearn.experiment import compose, make_env
@@ -108,7 +108,7 @@ def test_summary_pools_the_environments_of_all_traces():
 
 def test_summary_leaves_out_what_no_robot_has():
     trace = make_trace(command=np.zeros((5, 2, 3)))
-    assert np.isnan(followed(trace)), "nothing was commanded"
+    assert np.isnan(tracking_share(trace)), "nothing was commanded"
     assert "cost_of_transport" not in summarise([trace])
 
 
@@ -295,10 +295,10 @@ def test_pushes_have_the_impulse_they_claim(config):
 
 def test_how_much_of_the_command_is_followed_by_hand():
     """The first robot's speed is 0.5 off 1.0, its turning 0.1 off 0.5; the second fell before it was up to speed."""
-    assert followed(make_trace(), settle_s=1.0) == pytest.approx(0.5)
+    assert tracking_share(make_trace(), settle_s=1.0) == pytest.approx(0.5)
     still = np.zeros((5, 2, 3))
     still[:, 0] = (1.0, 0.0, 0.5)
     velocity = np.zeros((5, 2, 3))
     velocity[:, 0], velocity[:, 1] = (1.0, 0.0, 0.3), (0.0, 0.6, 0.0)
     both = make_trace(command=still, velocity=velocity, alive=np.ones((5, 2), bool))
-    assert followed(both, settle_s=1.0) == pytest.approx(0.4), "the drift of one that was told to stand counts"
+    assert tracking_share(both, settle_s=1.0) == pytest.approx(0.4), "the drift of one that was told to stand counts"

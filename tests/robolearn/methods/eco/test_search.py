@@ -65,6 +65,11 @@ def test_a_policy_that_falls_by_itself_is_refused():
         next(search(train, SearchRule(step=10.0)))
 
 
+def test_a_cost_that_is_not_known_is_refused():
+    with pytest.raises(SearchError, match="cost is not known"):
+        next(search(lambda budget: Outcome(budget, float("nan"), 0.9, 1.0), SearchRule(step=10.0)))
+
+
 @pytest.mark.parametrize("tracking", [float("nan"), -0.1])
 def test_a_policy_that_follows_no_command_is_refused(tracking):
     with pytest.raises(SearchError, match="train longer"):
