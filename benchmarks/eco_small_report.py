@@ -14,7 +14,7 @@ import torch
 from matplotlib import pyplot as plt
 
 from robolearn.evaluate import page
-from robolearn.evaluate.statistics import student_mean
+from robolearn.evaluate.statistics import Interval, student_mean
 from robolearn.logging.curves import COLORS, MUTED
 from robolearn.run_folder import machine
 
@@ -83,6 +83,7 @@ def write_report(table: Path, out: Path, task: str, cost: str, unit: str, comman
         writer.writerow(_HEADER)
         writer.writerows(_cells(line) for line in lines)
     verdicts = [text for label in labels for text in dominated(lines, label)]
+    prices = ", ".join(f"{line['weight']:g}" for line in lines if line["label"] == "shaped")
     title = f"Constrained learning on {task}"
     parts = [
         f"<h1>{html.escape(title)}</h1>",
@@ -93,8 +94,8 @@ def write_report(table: Path, out: Path, task: str, cost: str, unit: str, comman
         "<h2>Cost against return</h2>",
         page.card(
             _pareto(rows, lines, colors, unit),
-            f"Diamonds: mean over the seeds; dots: one seed each; dotted: budgets. Shaped prices that dominate a "
-            f"constrained run: {'; '.join(verdicts) or 'none'}.",
+            f"Diamonds: mean over the seeds; dots: one seed each; dotted: budgets. Shaped prices that were run: "
+            f"{prices or 'none'}; of them dominate a constrained run: {'; '.join(verdicts) or 'none'}.",
         ),
     ]  # fmt: skip
     if shares:
@@ -121,11 +122,18 @@ def _cells(line: Row) -> list[str]:
     return [
         line["label"], f"{line['share']:g}" if bounded else "", "" if bounded else f"{line['weight']:g}",
         f"{line['seeds']}", f"{line['cost']:.4g}",
-        f"{level.value:.3f} [{level.low:.3f}, {level.high:.3f}]" if bounded else "",
-        f"{line['episode']:.3f}" if bounded else "", f"{line['cost_std']:.1%}",
-        f"{gain.value:.0f} [{gain.low:.0f}, {gain.high:.0f}]", f"{line['return_std']:.1%}",
+        _text(level, 3) if bounded else "", f"{line['episode']:.3f}" if bounded else "", _share(line["cost_std"]),
+        _text(gain, 0), _share(line["return_std"]),
         f"{line['length']:.0f}", f"{line['violation']:.3f}", f"{line['steps']:.3g}", f"{line['seconds']:.0f}",
     ]  # fmt: skip
+
+
+def _text(interval: Interval, digits: int) -> str:
+    return interval.text(digits=digits) if interval.count > 1 else f"{interval.value:.{digits}f}"
+
+
+def _share(value: float) -> str:
+    return f"{value:.1%}" if np.isfinite(value) else "–"
 
 
 def _pareto(rows: Sequence[Row], lines: Sequence[Row], colors: Mapping[str, str], unit: str) -> str:

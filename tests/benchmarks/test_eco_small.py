@@ -116,7 +116,7 @@ def test_one_run(label, tmp_path):
     page = eco_small_report.write_report(
         tmp_path / "runs.csv", tmp_path, "hopper", "mechanical_power", "W", "robolearn bench eco_small"
     )
-    assert "<svg" in page.read_text()
+    assert "<svg" in page.read_text() and "nan" not in page.read_text().split("<svg")[0]
 
 
 def test_the_speed_task_is_set_beside_published_figures_with_their_limit(tmp_path, table):
