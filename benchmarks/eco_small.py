@@ -35,6 +35,8 @@ WARM_UP = 0.8
 PID = DualConfig("pid", kp=0.6, ki=0.04, kd=0.3, delay=5, smoothing=0.5, largest=0.5, warm_up=WARM_UP)
 # The release's 1e-3 reaches 1.5 in as many iterations as there are here.
 RELEASE = DualConfig("adam", lr=5e-3, largest=1e9, maximum=1e9, warm_up=WARM_UP)
+LEARNING_RATE, SCHEDULE = 3e-4, "linear"
+"""With a fixed step size the last policy's cost differs by up to 7 % from the mean of those before it."""
 AIM = 0.975
 """Share of the budget that every algorithm aims at, so that noise leaves it below the budget."""
 ALGORITHMS: Mapping[str, Mapping[str, Any]] = {
@@ -90,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     table = args.out / "runs.csv"
     common = {
         "robot": args.robot, "cost_name": args.cost, "iterations": args.iterations, "num_envs": args.num_envs,
-        "episode_budget": args.budget,
+        "episode_budget": args.budget, "learning_rate": LEARNING_RATE, "schedule": SCHEDULE,
     }  # fmt: skip
     failed = 0
     if args.report:
@@ -211,8 +213,8 @@ def build(task: Mapping[str, Any]) -> tuple[PlanarEnv, OnPolicyRunner]:
     method = EcoMethod(config, env, seed=seed)
     policy = ActorCritic(env.obs_dims, env.num_actions, 1, NetworkConfig(**NETWORK, cost_critic=not mc))
     settings = PPOConfig(
-        epochs=8, minibatches=8, value_clip=None, entropy_coef=0.0, gamma=0.995, learning_rate=3e-4, schedule="fixed",
-        cost_gamma=0.99, cost_lam=0.9 if mc else 0.95,
+        epochs=8, minibatches=8, value_clip=None, entropy_coef=0.0, gamma=0.995,
+        learning_rate=LEARNING_RATE, schedule=SCHEDULE, cost_gamma=0.99, cost_lam=0.9 if mc else 0.95,
     )  # fmt: skip
     ppo = PPO(policy, settings, env.symmetries, seed=seed, objective=method.objective)
     runner = RunnerConfig(steps_per_env=STEPS, iterations=task["iterations"])

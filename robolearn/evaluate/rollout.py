@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robolearn.evaluate.statistics import Interval, bootstrap_mean, wilson
+from robolearn.evaluate.transport import cost_of_transport, speed_along
 from robolearn.rl.networks import ActorCritic
 from sim.commands import VelocityCommandConfig
 from sim.environment import TaskEnv
@@ -23,10 +24,8 @@ if TYPE_CHECKING:
     from robolearn.experiment import ExperimentConfig
 
 Array = NDArray[np.float64]
-GRAVITY = 9.81  # m/s^2
 SETTLE_S = 1.0  # s at the start of an episode that do not count: the robot has to get up to speed
 FALLEN = math.cos(math.radians(60.0))  # a base that leans further counts as fallen, whatever touches the ground
-MOVING = 0.05  # m/s, commanded speed from which a cost of transport is meaningful
 
 
 class Player:
@@ -284,20 +283,15 @@ METRICS = {
 def per_environment(trace: Trace, settle_s: float = SETTLE_S) -> dict[str, Array]:
     """Return each metric of ``METRICS`` for every environment, (N,); NaN where an environment has none.
 
-    Only steps after ``settle_s`` in which the first episode goes on count. The cost of transport is the mean power over
-    mass times gravity times mean speed (Tucker, Am. Sci. 63, 1975), for environments asked to move; the speed is that
-    along the command, because a base that sways from foot to foot is faster than the robot gets on.
+    Only steps after ``settle_s`` in which the first episode goes on count.
     """
     counted = trace.counted(settle_s)
     planar = ((trace.command - trace.velocity)[..., :2] ** 2).sum(-1)
     turning = (trace.command - trace.velocity)[..., 2] ** 2
     size = np.linalg.norm(trace.command[..., :2], axis=-1)
-    along = (trace.velocity[..., :2] * trace.command[..., :2]).sum(-1)
-    speed = _mean(np.divide(along, size, out=np.zeros_like(along), where=size > 0), counted)
+    speed = _mean(speed_along(trace.velocity, trace.command), counted)
     asked = _mean(size, counted)
     power = _mean(trace.power, counted)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        transport = np.where((asked >= MOVING) & (speed > 0), power / (trace.mass * GRAVITY * speed), np.nan)
     return {
         "velocity_error": np.sqrt(_mean(planar, counted)),
         "yaw_rate_error": np.sqrt(_mean(turning, counted)),
@@ -305,7 +299,7 @@ def per_environment(trace: Trace, settle_s: float = SETTLE_S) -> dict[str, Array
         "yaw_rate_tracking": _mean(np.exp(-turning / 0.25), counted),
         "survival": trace.survived.astype(float),
         "power": power,
-        "cost_of_transport": transport,
+        "cost_of_transport": cost_of_transport(power, trace.mass, speed, asked),
         "action_rate": _mean(trace.action_rate, counted),
     }
 

@@ -12,7 +12,7 @@ from robolearn.deploy.modes import Mode
 from robolearn.deploy.types import Array
 from robolearn.replay.recording import Recording, mode_spans
 
-MOVING = 0.2
+MOVING = 0.05
 """m/s, commanded speed from which energy per distance means something."""
 
 

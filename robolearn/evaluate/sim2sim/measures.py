@@ -13,11 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from robolearn.evaluate import transport
+from robolearn.evaluate.transport import GRAVITY
+
 Array = NDArray[np.float64]
 Single = NDArray[np.float32]
 Flags = NDArray[np.bool_]
-GRAVITY = 9.81  # m/s^2
-MOVING = 0.2  # m/s, mean commanded speed from which a cost of transport is meaningful
 LOADED = 0.05  # body weights, from which a foot counts as loaded
 SCORE = "score"
 """Name of the overall score among the measures of a case."""
@@ -242,14 +243,13 @@ def power(trace: Trace) -> Array:
 
 @_measure("cost of transport", "", 3.0, 0.3, 1.0)
 def cost_of_transport(trace: Trace) -> Array:
-    """``mean power / (m g mean |v_xy|)`` (Tucker, Am. Sci. 63, 1975), payload included in m.
+    """``mean power / (m g v)`` (Tucker, Am. Sci. 63, 1975), v the mean speed along the command, payload included in m.
 
-    None for a robot that was asked for less than 0.2 m/s on average.
+    None for a robot that was asked for less than 0.05 m/s on average.
     """
     asked = _mean(trace, np.linalg.norm(trace.command[..., :2], axis=-1))
-    speed = _mean(trace, np.linalg.norm(trace.velocity[..., :2], axis=-1))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where((asked >= MOVING) & (speed > 0), power(trace) / (trace.mass * GRAVITY * speed), np.nan)
+    speed = _mean(trace, transport.speed_along(trace.velocity, trace.command))
+    return transport.cost_of_transport(power(trace), trace.mass, speed, asked)
 
 
 @_measure("torque margin", "", 0.0, 0.7, 1.0)

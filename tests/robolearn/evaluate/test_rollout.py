@@ -8,7 +8,6 @@ import torch
 
 from robolearn.evaluate.pushes import push_survival
 from robolearn.evaluate.rollout import (
-    GRAVITY,
     METRICS,
     TOUR,
     Player,
@@ -23,6 +22,7 @@ from robolearn.evaluate.rollout import (
     tracking_share,
     within,
 )  # fmt: skip
+from robolearn.evaluate.transport import GRAVITY
 from robolearn.experiment import compose, make_env
 from robolearn.rl import ActorCritic
 from robolearn.rl.config import NetworkConfig

@@ -53,7 +53,7 @@ def test_energy_per_metre_is_power_by_speed(recording):
     found = {each.mode: each for each in consumption(recording)}
     assert found[Mode.POLICY].per_metre == pytest.approx(20.0 / 0.5)
     assert all(math.isnan(found[mode].per_metre) for mode in WATTS if mode is not Mode.POLICY)
-    slow = recording.ticks["followed"] * [0.1, 0.1, 1.0]  # standing costs energy too, but goes nowhere
+    slow = recording.ticks["followed"] * [0.05, 0.05, 1.0]  # standing costs energy too, but goes nowhere
     ticks = replace(recording.ticks, fields={**recording.ticks.fields, "followed": slow})
     assert all(math.isnan(each.per_metre) for each in consumption(replace(recording, ticks=ticks)))
 

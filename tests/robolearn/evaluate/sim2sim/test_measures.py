@@ -112,8 +112,11 @@ def test_cost_of_transport_is_power_over_weight_and_speed_of_robots_asked_to_mov
     power = np.full((T, 1), 30.0)
     assert np.isnan(value("cost_of_transport", velocity=velocity, power=power))
     command[..., 1] = -0.2
+    away = value("cost_of_transport", command=command, velocity=velocity, power=power)
+    assert np.isnan(away), "it moved the other way"
+    command[..., 1] = 0.05
     found = value("cost_of_transport", command=command, velocity=velocity, power=power)
-    assert found == pytest.approx(30 / (10 * 9.81 * 0.5))
+    assert found == pytest.approx(30 / (10 * 9.81 * 0.4))
     assert value("power", power=power) == pytest.approx(30.0)
 
 
