@@ -38,6 +38,7 @@ PATIENCE = 10.0
 """s; finding the other side was measured to take up to 3 s."""
 _SPIN = 0.05
 _REPEAT = 1.0
+"""s between two questions of the same kind: to the controller, and who else commands."""
 
 
 class Ros2Control:
@@ -50,7 +51,8 @@ class Ros2Control:
       ``state_stale.warn`` it sends zero torque and raises: with an old velocity, damping would push.
     - ``pd``: position, velocity, effort, kp and kd of every joint; the drives compute.
 
-    A publisher of joint states or IMU stays the only one that is heard: a second one would alternate with it.
+    A publisher of joint states or IMU stays the only one that is heard: a second one would alternate with it. So would
+    a second commander: ``send`` says it within a second or two.
 
     Attributes:
         refused: number of messages that could not be used, by topic.
@@ -94,6 +96,7 @@ class Ros2Control:
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
         self._failed: Exception | None = None
+        self._listeners, self._heard, self._rivals = 0, False, ""
         self.refused: Counter[str] = Counter()
         self.problem = ""
 
@@ -122,6 +125,7 @@ class Ros2Control:
         from std_msgs.msg import Float64MultiArray
 
         self._message, self._failed = Float64MultiArray, None
+        self._listeners, self._heard, self._rivals = 0, False, ""
         self._sources: dict[str, object] = {}
         self._context = rclpy.context.Context()
         rclpy.init(args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO)
@@ -138,7 +142,7 @@ class Ros2Control:
         self._merger = Merger(self._robot.effort_limit[order])
         self._command = JointCommand.zero(len(joints))
         self._subscribe(JointReader(joints))
-        self._wait(lambda: self._publisher.get_subscription_count() > 0, self._no_listener)
+        self._wait(self._is_heard, self._no_listener)
         self._wait(lambda: self._merger.complete, self._silence)
         self._wait(lambda: not self._others(), self._not_alone)
         self._ended.clear()
@@ -170,7 +174,8 @@ class Ros2Control:
         """Give the controller a command; it keeps it until the next one.
 
         Raises:
-            ConnectionError: nobody listens, or (``effort``) there is no usable joint state: zero torque was sent.
+            ConnectionError: the controller does not listen, somebody else commands too, or (``effort``) there is no
+                usable joint state: zero torque was sent.
         """
         blind = ""
         values = blocks_of(command)
@@ -181,8 +186,23 @@ class Ros2Control:
         self._publisher.publish(self._message(data=array("d", self._layout.pack(values).tobytes())))
         if blind:
             raise ConnectionError(f"{blind}; zero torque was sent")
-        if self._publisher.get_subscription_count() == 0:
-            raise ConnectionError(f"nobody listens on {self._publisher.topic_name} any more")
+        if not self._is_heard():
+            raise ConnectionError(f"controller {self._controller!r} no longer listens on {self._publisher.topic_name}")
+        if self._rivals:
+            raise ConnectionError(self._rivals)
+
+    def _is_heard(self) -> bool:
+        """Whether the controller hears the commands: a recorder that hears them too drives nothing.
+
+        The names are asked when the number of listeners has changed, and once a second: that takes longer than to send.
+        """
+        count = self._publisher.get_subscription_count()
+        if count != self._listeners:
+            listeners = self._node.get_subscriptions_info_by_topic(self._publisher.topic_name)
+            self._heard = self._controller.rsplit("/", 1)[-1] in {info.node_name for info in listeners}
+            if self._heard and len(listeners) == count:  # until then names are unknown, or older than the number
+                self._listeners = count
+        return count > 0 and self._heard
 
     def _law(self, command: JointCommand) -> tuple[Array, str]:
         """Return the torques of ``effort``, and why they are zero; empty where they are not."""
@@ -291,9 +311,14 @@ class Ros2Control:
     # Receiving, in the executor's thread.
 
     def _spin(self) -> None:
+        look = 0.0
         try:
             while not self._ended.is_set():
                 self._executor.spin_once(timeout_sec=_SPIN)
+                if time.monotonic() >= look:
+                    self._rivals = self._not_alone() if self._others() else ""
+                    self._listeners = -1  # asks again
+                    look = time.monotonic() + _REPEAT
         except Exception as error:  # read() says it to the driver
             self._failed = error
 

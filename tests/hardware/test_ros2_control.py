@@ -378,19 +378,48 @@ def test_without_effort_the_torque_is_estimated(make_stub, connect, clock):
     np.testing.assert_allclose(fresh(link).torque, stub.commands[-1])
 
 
-def test_nobody_listening_any_more_is_an_error(make_stub, connect):
+def refuses(link, problem):
+    """Whether a command meets the problem."""
+    try:
+        link.send(stiff())
+    except ConnectionError as error:
+        return problem in str(error)
+    return False
+
+
+@pytest.fixture
+def bystander():
+    """A node of a context of its own."""
+    context = Context()
+    rclpy.init(args=[], context=context, signal_handler_options=SignalHandlerOptions.NO)
+    node = rclpy.create_node("bystander", context=context, use_global_arguments=False)
+    yield node
+    node.destroy_node()
+    rclpy.try_shutdown(context=context)
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_a_controller_that_no_longer_listens_is_an_error(make_stub, connect, bystander, recorded):
+    """A recorder goes on listening."""
     stub = make_stub(interface_name="effort")
     link = connect()
+    if recorded:
+        bystander.create_subscription(Float64MultiArray, f"{CONTROLLER}/commands", lambda _: None, 1)
+        until(lambda: link._publisher.get_subscription_count() == 2)
+    link.send(stiff())
     stub.node.destroy_subscription(stub.listener)
+    until(lambda: refuses(link, f"'{CONTROLLER}' no longer listens on /{CONTROLLER}/commands"))
 
-    def refused():
-        try:
-            link.send(stiff())
-        except ConnectionError as error:
-            return "nobody listens on /forward_command_controller/commands" in str(error)
-        return False
 
-    until(refused)
+def test_a_second_commander_is_an_error_as_long_as_it_is_there(make_stub, connect, bystander):
+    make_stub(interface_name="effort")
+    link = connect()
+    link.send(stiff())
+    rival = bystander.create_publisher(Float64MultiArray, f"{CONTROLLER}/commands", 1)
+    until(lambda: refuses(link, "bystander publishes commands too"))
+    bystander.destroy_publisher(rival)
+    until(lambda: not refuses(link, "bystander"))
+    link.send(stiff())
 
 
 # Refusals at the start.
