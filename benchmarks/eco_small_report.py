@@ -99,7 +99,10 @@ def write_report(table: Path, out: Path, task: str, cost: str, unit: str, comman
         ),
     ]  # fmt: skip
     if shares:
-        caption = "Means over the seeds; dotted: the budget. Multipliers: of those algorithms that have one."
+        caption = (
+            "Means over the seeds; dotted: the budget. Multipliers: of those algorithms that have one; their size "
+            "compares within one algorithm and budget only."
+        )
         parts += ["<h2>While learning</h2>", page.card(_curves(out, rows, shares, colors, unit), caption)]
     if cost == "speed_excess" and any(row["budget"] == PUBLISHED_LIMIT / EPISODE for row in rows):
         parts += ["<h2>Beside published figures</h2>", _published(task, lines)]

@@ -59,7 +59,10 @@ _HOW = (
     "(the sum of an episode: per step survived). "
     "Violation: mean over all iterations of what the estimate exceeds the budget by, as a share of it."
 )
-_CURVES = "Each seed a line, smoothed; dotted: the budget. A multiplier is the price that the constraint has found."
+_CURVES = (
+    "Each seed a line, smoothed; dotted: the budget. A multiplier is the price that the constraint has found, in units "
+    "that depend on budget, rewards and eco.cost_scale: its size compares within one label only."
+)
 
 
 def _table(found: Sequence[Compared], cost: str) -> str:

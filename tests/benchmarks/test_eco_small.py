@@ -7,8 +7,10 @@ import signal
 import eco_small
 import eco_small_report
 import pytest
+import torch
 
-from robolearn.rl import PPO
+from robolearn.rl import PPO, ActorCritic, NetworkConfig
+from sim.interface import StepResult
 
 ROWS = [
     # label, share, weight, seed, budget, cost, return
@@ -33,6 +35,38 @@ def table(tmp_path):
         # Episodes of half the length: their sums are half as large.
         writer.writerows(dict(zip(names, row, strict=True)) | {"cost_episode": row[5] / 2} for row in ROWS)
     return path
+
+
+def test_falls_do_not_make_a_policy_cheap(monkeypatch):
+    """Watts are per step survived: episodes of 2 and 6 steps at 10 and 30 W make (2 * 10 + 6 * 30) / 8 W."""
+
+    class Falling:
+        def __init__(self, config, seed):
+            assert config.num_envs == 2
+
+        def reset(self):
+            self.age = 0
+            return self._observe(2)
+
+        def _observe(self, count):
+            return {name: torch.zeros(count, 1) for name in ("policy", "critic")}
+
+        def step(self, actions):
+            self.age += 1
+            fallen = torch.tensor([self.age % 2 == 0, self.age % 6 == 0])
+            ids, costs = fallen.nonzero().squeeze(1), torch.tensor([[10.0], [30.0]])
+            valid = torch.ones(2, dtype=torch.bool)
+            return StepResult(
+                self._observe(2), torch.ones(2), costs, fallen, ~valid, ids, self._observe(len(ids)), valid
+            )
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(eco_small, "PlanarEnv", Falling)
+    policy = ActorCritic({"policy": 1, "critic": 1}, 1, 0, NetworkConfig(actor_hidden=(4,), critic_hidden=(4,)))
+    task = {"robot": "hopper", "cost_name": "mechanical_power", "seed": 1}
+    assert eco_small.measure(task, policy, sample=False, episodes=2) == pytest.approx((25.0, 4.0, 4.0))
 
 
 def test_a_full_budget_is_what_the_free_runs_spend_and_stays_so(table, tmp_path):

@@ -224,6 +224,24 @@ def test_constraints_become_streams_of_the_runner():
     env.close()
 
 
+def test_a_price_keeps_the_clip_of_the_task():
+    """BRUCE's rewards are never below 0; 1000 per joule would take all of them there."""
+    changes = ["eco.algorithm=shaped", "eco.constraints.energy.weight=1e3", "env.num_envs=2", "env.threads=1"]
+    config = compose("eco/bruce_lite", overrides=[*changes, "runner.steps_per_env=4"])
+    env = make_env(config)
+    runner = make_runner(config, env)
+    runner.collect()
+    assert (runner.storage.rewards[..., 0] == 0.0).any() and (runner.storage.rewards[..., 0] >= 0.0).all()
+    env.close()
+
+
+@pytest.mark.parametrize("name", [name for name in list_experiments() if name.startswith("eco/")])
+def test_who_bounds_power_is_told_the_heat_as_well(name):
+    """A loaded joint that stands has no mechanical power: a bound on power alone can be met by hot motors."""
+    costs = compose(name).task.costs
+    assert {"mechanical_power", "torque_square"} <= set(costs)
+
+
 def test_a_constraint_on_a_cost_that_the_task_does_not_report_is_refused():
     config = compose("eco/a1_power", overrides=["eco.constraints.power.cost=mechanical_powr"])
     with pytest.raises(ConfigError, match="Did you mean 'mechanical_power'"):

@@ -109,6 +109,7 @@ class EcoMethod:
         self._iteration = 0
         self._length = 0.0  # steps, of the last finished episodes
         self._longest = 0.0  # of these
+        self._clipped = float("nan")  # share of the rewards that a price took below the task's limit
         self._weigh()
         self._ratios: list[Tensor] = [
             torch.full((len(dual.value),), float("nan"), dtype=torch.float64) for dual in self._duals
@@ -189,11 +190,17 @@ class EcoMethod:
         storage.rewards[..., 0] *= storage.survival
 
     def _charge(self, storage: RolloutStorage) -> None:
-        """Take the price of each cost off the reward, before the task's clip at 0 where it has one."""
+        """Take the price of each cost off the reward, before the task's clip at 0 where it has one.
+
+        The task has clipped already what was below 0 without a price; what it logs does not know of the price.
+        """
         costs = storage.rewards[..., 1:] / self._scale
         rewards = storage.rewards[..., 0]
         rewards -= (costs @ self.state.weights[: self.state.streams]) * self._step_dt
         if self._clip_rewards:
+            counts = torch.stack(((rewards < 0.0) & storage.valid, storage.valid)).double().sum((1, 2))
+            clipped, count = self._group.sum_(counts).tolist()
+            self._clipped = clipped / max(count, 1.0)
             rewards.clamp_(min=0.0)
 
     def on_update(self, metrics: Mapping[str, float]) -> dict[str, float]:
@@ -201,7 +208,7 @@ class EcoMethod:
         self._iteration += 1
         self._longest = max(self._longest, self._length)
         self._weigh()
-        found: dict[str, float] = {"eco/episode_length_s": self._length * self._step_dt}
+        found = {"eco/episode_length_s": self._length * self._step_dt, "eco/clipped_share": self._clipped}
         for i, (name, entry, dual) in enumerate(zip(self.names, self._entries, self._duals, strict=True)):
             if entry.cost == MIRROR:
                 error = self._group.average_(torch.tensor([metrics["loss/mirror"]], device=self._scale.device))

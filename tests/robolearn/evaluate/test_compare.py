@@ -106,6 +106,7 @@ def test_the_page_shows_every_label_the_verdict_and_no_outside_file(tmp_path):
     seed = found[0].run.config.seed
     assert f"eco (seed {seed}) dominates &lt;shaped&gt; (seed {seed})" in text
     assert "mechanical_power</b>: Mechanical power sum |tau dq|, W" in text
+    assert "its size compares within one label only" in text, "multipliers of other units are no comparison"
     write_table(found, tmp_path / "runs.csv")
     with (tmp_path / "runs.csv").open() as file:
         rows = list(csv.DictReader(file))

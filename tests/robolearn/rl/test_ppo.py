@@ -301,6 +301,18 @@ def test_the_mirror_loss_is_zero_for_an_equivariant_policy_and_makes_others_so()
     assert last < 0.2 * first
 
 
+def test_the_mirror_loss_is_a_mean_over_actions_and_pulls_on_both_sides():
+    """Means of a state and of its image that differ from each other's image by d: |d|^2 / 2 for two actions."""
+    symmetry = mirror()
+    ppo = make_ppo(finished(), [symmetry], symmetry="loss")
+    state, off = torch.tensor([[0.5, -1.0]]), torch.tensor([[0.3, 0.4]])
+    means = torch.cat((state, symmetry.action(state) + off)).requires_grad_()
+    loss = ppo._mirror_loss(means, 1)
+    loss.backward()
+    assert loss.item() == pytest.approx((0.3**2 + 0.4**2) / 2)
+    torch.testing.assert_close(means.grad, torch.cat((-symmetry.action(off), off)))
+
+
 def test_symmetry_must_be_known_and_needs_a_policy_without_memory():
     storage = finished()
     with pytest.raises(ValueError, match="symmetry: the environment knows none"):

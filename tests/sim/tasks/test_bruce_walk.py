@@ -1,5 +1,7 @@
 """The walking tasks of BRUCE: what they pay for, and their figures."""
 
+import dataclasses
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -34,6 +36,8 @@ def cycle(task, bruce, speed, lift, samples=200):
     foot = torch.zeros(n, 2, 3)
     foot[:, 0, 1], foot[:, 1, 1] = 0.0759, -0.0759
     foot[..., 2] = 0.0265 + 1.3 * lift * swing
+    landed = contact & ~contact.roll(1, 0)
+    air = (~contact).float().mean(0) * task.gait.period * landed
     return SimpleNamespace(
         robot=robot,
         terrain=SimpleNamespace(heights_at=lambda xy: torch.zeros(xy.shape[:-1])),
@@ -58,8 +62,8 @@ def cycle(task, bruce, speed, lift, samples=200):
         foot_force=torch.full((n, 2), 23.0) * contact,
         foot_contact=contact,
         gait_stance=asked,
-        foot_landed=torch.zeros_like(contact),
-        foot_last_air_time=torch.zeros(n, 2),
+        foot_landed=landed,
+        foot_last_air_time=air,
         termination_contact=torch.zeros(n, dtype=torch.bool),
         undesired_contact=torch.zeros(n, 0, dtype=torch.bool),
         action=zero,
@@ -86,6 +90,29 @@ def test_standing_still_does_not_pay(name, bruce):
     assert walking - standing > 1.5  # of about 7, as much as a whole term of the largest weight
     assert stepping - standing > 1.0
     assert walking - sliding > 1.0
+
+
+@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("term", ["forward_speed", "contact_schedule", "swing_height", "landing_air_time"])
+def test_each_term_that_makes_it_walk_does(name, term, bruce):
+    """The velocity term alone pays a standing robot 0.90 of what it pays a walking one at 0.1 m/s."""
+    task = load_task(name, {"randomization": None})
+    speed = task.commands.vx[1]
+
+    def pays(state, *terms):
+        alone = dataclasses.replace(task, clip_reward=False, rewards={each: task.rewards[each] for each in terms})
+        return float(TermEvaluator(alone)(state)[0].mean()) / task.step_dt
+
+    standing, walking = cycle(task, bruce, 0.0, 0.0), cycle(task, bruce, speed, 0.03)
+    velocity = pays(standing, "track_linear_velocity") / pays(walking, "track_linear_velocity")
+    assert velocity == pytest.approx(math.exp(-10 * speed**2))
+    assert pays(walking, term) > max(pays(standing, term), 0.0)
+
+
+def test_power_is_told_with_what_it_leaves_out():
+    """Impacts between two samples, and heat: a loaded joint that stands has no mechanical power."""
+    for name in TASKS:
+        assert {"mechanical_power", "mechanical_power_control_rate", "torque_square"} <= set(load_task(name).costs)
 
 
 SPEEDS = ((0.1, 0.1), (0.15, 0.15), (0.2, 0.2), (0.1, 0.1), (0.0, 0.1))  # the last is for robots that are told to wait

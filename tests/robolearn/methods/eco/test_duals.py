@@ -50,6 +50,22 @@ def test_pid_by_hand():
     assert feed(dual, 2.5) == pytest.approx(2.0 * error + 0.1 * (0.5 + 1.5) + 4.0 * (level - 1.5))
 
 
+def test_adam_s_clip_leaves_its_moments_and_so_it_comes_late():
+    """After n = 50 slack updates its mean at the k-th violated one is 1 - 0.9^k (2 - 0.9^n): above 0 from k = 7 on."""
+    adam, normalized = make_dual(DualConfig("adam")), make_dual(DualConfig("normalized"))
+    assert feed(adam, *[0.0] * 50, *[2.0] * 6) == 0.0
+    assert feed(adam, 2.0) > 0.0
+    assert feed(normalized, *[0.0] * 50, 2.0) > 0.0, "without a memory it begins at once"
+
+
+def test_adam_is_sluggish_after_a_violation_without_a_limit():
+    """One of 100 at the start makes the 100th step a twentieth of ``lr`` long; limited to 0.5, it is ``lr`` long."""
+    for largest, length in ((1e9, 0.051), (0.5, 1.0)):
+        dual = AdamDual(DualConfig("adam", lr=0.001, largest=largest))
+        before = feed(dual, 101.0, *[1.5] * 98)
+        assert (feed(dual, 1.5) - before) / 0.001 == pytest.approx(length, rel=0.01)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_how_far_beyond_the_budget_does_not_matter(kind):
     far, farther = make_dual(DualConfig(kind)), make_dual(DualConfig(kind))
@@ -62,7 +78,8 @@ def test_pid_does_not_wind_up():
     short, long = PIDDual(config), PIDDual(config)
     assert feed(short, *[2.0] * 4) == 2.0
     assert feed(long, *[2.0] * 100) == 2.0
-    assert feed(long, 0.5) == feed(short, 0.5) < 2.0
+    # With e = 1 the proportional part is 1: the integral stops at 1, with 2 for both. Then e = -0.5.
+    assert feed(long, 0.5) == feed(short, 0.5) == pytest.approx(-0.5 + 1.0 - 0.25)
 
 
 def test_pid_gathers_nothing_while_a_large_violation_shrinks():
@@ -72,6 +89,12 @@ def test_pid_gathers_nothing_while_a_large_violation_shrinks():
     assert feed(dual, 8.0, 6.0, 3.0, 1.6) == pytest.approx(0.05)
     assert feed(dual, 1.4) == pytest.approx(0.05 + 0.04), "near the budget it does"
     assert feed(dual, 3.0, 3.0, 3.1) == pytest.approx(0.09 + 3 * 0.05), "and where nothing gets better"
+
+
+def test_pid_pays_for_a_rising_cost_and_not_for_a_falling_one():
+    dual = PIDDual(DualConfig("pid", kp=0.0, ki=0.1, kd=1.0, delay=1, smoothing=0.0))
+    assert feed(dual, 1.2, 1.6) == pytest.approx(0.1 * (0.2 + 0.6) + 0.4)
+    assert feed(dual, 1.5) == pytest.approx(0.1 * (0.2 + 0.6 + 0.5))
 
 
 def test_pid_forgets_a_slack_constraint():

@@ -172,6 +172,68 @@ def test_what_is_learned_from_a_rate_is_the_difference_to_its_mean():
     assert joules.method.cost_scale == pytest.approx((0.5,)), "2 J in a full episode of 1 s are 2 W"
 
 
+def test_falls_make_the_sum_of_an_episode_cheap_and_no_rate():
+    """Every step is just on budget, and episodes end after 5 of their 50 steps: a tenth of the sum, all of the rate."""
+    constraints = {
+        "sum": ConstraintConfig("square", 2.0, "W", "episode_sum", window=1),
+        "rate": ConstraintConfig("far", 2.0, "W", "rate"),
+    }
+    runner = build(constraints, env=Slow(), steps=10)
+    storage = runner.storage
+    storage.valid.fill_(True)
+    storage.terminated[4::5] = True
+    storage.rewards[..., 1:] = 1.0
+    runner.method.on_rollout(storage)
+    found = runner.method.on_update({})
+    assert found["eco/sum/share"] == pytest.approx(0.1) and found["eco/rate/share"] == pytest.approx(1.0)
+    assert found["eco/episode_length_s"] == pytest.approx(5 * 0.02), "what is to be read beside a sum"
+    assert (storage.rewards[..., 2] == 0.0).all() and (storage.rewards[..., 1] == 1.0).all()
+
+
+def test_a_warm_up_that_is_over_stays_over():
+    """Episodes of 29 of 50 steps end it; falls right after that do not hold the multiplier where it was."""
+    dual = DualConfig("normalized", lr=0.1, warm_up=0.5)
+    runner = build({"energy": energy(budget=0.5, dual=dual)}, env=Slow(), steps=30)
+    storage = runner.storage
+    storage.valid.fill_(True)
+    prices, lengths = [], []
+    for ends in (slice(0, None, 29), slice(None)):
+        storage.terminated.fill_(False)
+        storage.terminated[ends] = True
+        storage.rewards[..., 1] = 2.0
+        runner.method.on_rollout(storage)
+        found = runner.method.on_update({})
+        prices.append(found["eco/energy/multiplier"])
+        lengths.append(round(found["eco/episode_length_s"] / 0.02))
+    assert lengths == [29, 1]
+    assert prices == pytest.approx([0.1, 0.2])
+
+
+def test_the_average_the_aim_and_the_period_act_on_the_multiplier():
+    """Averages of 1.6 and 0.8 with halves are 1.6 and 1.2; 1.2 / 0.8 is a violation of 0.5; every second counts."""
+    dual = DualConfig("normalized", lr=0.1, period=2)
+    runner = build({"energy": energy(smoothing=0.5, aim=0.8, dual=dual)})
+    storage, prices, shares = runner.storage, [], []
+    storage.valid.fill_(True)
+    for cost in (1.6, 0.8, 1.2):
+        storage.rewards[..., 1] = cost
+        runner.method.on_rollout(storage)
+        found = runner.method.on_update({})
+        prices.append(found["eco/energy/multiplier"])
+        shares.append(found["eco/energy/share"])
+    assert shares == pytest.approx([1.6, 1.2, 1.2])
+    assert prices == pytest.approx([0.0, 0.05, 0.05])
+
+
+def test_the_multiplier_moves_where_nobody_listens():
+    """In the release it moves where the log is written, and only then."""
+    heard, unheard = (build({"energy": energy(budget=0.05)}) for _ in range(2))
+    learn(heard, 3)
+    unheard.learn(3)
+    price = unheard.method.state.multipliers
+    assert price.item() > 0.0 and torch.equal(price, heard.method.state.multipliers)
+
+
 @pytest.mark.parametrize(("clip", "expected"), [(False, -0.03), (True, 0.0)])
 def test_a_price_is_per_second_and_comes_before_the_clip_of_the_task(clip, expected):
     """0.01 of reward, 4 W at 0.5 per joule over 0.02 s: 0.01 - 0.04."""
@@ -181,6 +243,21 @@ def test_a_price_is_per_second_and_comes_before_the_clip_of_the_task(clip, expec
     storage.rewards[..., 0], storage.rewards[..., 1] = 0.01, 4.0
     method.on_rollout(storage)
     assert storage.rewards[..., 0].unique().item() == pytest.approx(expected, abs=1e-7)
+
+
+def test_rewards_that_a_price_takes_below_the_clip_are_counted():
+    """The task counts what it clips itself; a price of 0.5 per joule makes 0.01 - 0.04 of three valid steps in four."""
+    entries = {"energy": ConstraintConfig("square", 1.0, "W", "rate", weight=0.5)}
+    method = EcoMethod(EcoConfig(entries, algorithm="shaped"), Slow(), clip_rewards=True)
+    storage = build(entries, env=Slow(), steps=5, algorithm="shaped").storage
+    storage.rewards[..., 0], storage.rewards[..., 1] = 0.01, 4.0
+    storage.rewards[0, :, 1] = 0.5
+    storage.valid[:4] = True
+    method.on_rollout(storage)
+    assert method.on_update({})["eco/clipped_share"] == pytest.approx(0.75)
+    unclipped = EcoMethod(EcoConfig(entries, algorithm="shaped"), Slow())
+    unclipped.on_rollout(storage)
+    assert "eco/clipped_share" not in unclipped.on_update({})
 
 
 def test_a_share_of_the_budget_counts_by_how_often_it_was_drawn():
@@ -269,6 +346,61 @@ def test_resume_is_exact(tmp_path):
     again = learn(second, 8)
     for name in ("eco/energy/share", "eco/energy/multiplier", "eco/far/multiplier", "loss/surrogate"):
         assert [row[name] for row in again] == [row[name] for row in rows[4:]]
+
+
+class Longer(Bandit):
+    """Episodes of three steps, of which some run on from one roll-out of four steps into the next."""
+
+    def __init__(self):
+        super().__init__(num_envs=48, dim=2)
+        self.max_episode_length = 3
+        self.age = torch.arange(self.num_envs) % 3
+
+    def step(self, actions):
+        result = super().step(actions)
+        self.age = (self.age + 1) % 3
+        result.terminated = self.age == 0
+        result.final_ids = result.terminated.nonzero().squeeze(1)
+        result.final_obs = self._observe(len(result.final_ids))
+        return result
+
+    def state_dict(self):
+        return {"age": self.age.clone()}
+
+    def load_state_dict(self, state):
+        self.age = state["age"].clone()
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "entries"),
+    [
+        ("lagrangian", {"cost_scale": "price"}),
+        ("crpo", {}),
+        ("p3o", {}),
+        ("cat", {"termination": (0.0, 0.9), "termination_ramp": 10}),
+    ],
+)
+def test_each_algorithm_goes_on_as_if_it_had_not_stopped(algorithm, entries, tmp_path):
+    """Running episodes, windows, averages, the unit of prices, the warm-up that is over, draws and ramps are kept."""
+
+    def make(seed=1):
+        constraints = {
+            "energy": ConstraintConfig("square", 0.1, "W", "episode_sum", 100, dual=DualConfig("adam", warm_up=1.0)),
+            "far": ConstraintConfig("far", 90.0, "W", "rate", smoothing=0.9, dual=DualConfig("pid", period=3)),
+        }
+        if algorithm != "cat":
+            constraints["mirror"] = ConstraintConfig("mirror", 1e-8, kind="batch_average", smoothing=0.9)
+        return build(constraints, env=Longer(), seed=seed, algorithm=algorithm, **entries)
+
+    rows = learn(make(), 8)
+    first = make()
+    learn(first, 4)
+    first.save(tmp_path / "checkpoint.pt")
+    second = make(seed=2)
+    second.load(tmp_path / "checkpoint.pt")
+    for expected, row in zip(rows[4:], learn(second, 8), strict=True):
+        names = [name for name in expected if not name.startswith("time/")]
+        assert {name: row[name] for name in names} == {name: expected[name] for name in names}
 
 
 def test_another_budget_keeps_multipliers_and_forgets_the_rest(tmp_path):

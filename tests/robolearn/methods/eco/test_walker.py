@@ -61,6 +61,25 @@ def test_weak_drives_fall_and_it_is_seen():
     assert found.fallen and found.seconds < 3.0
 
 
+def test_power_is_that_of_every_physics_step_and_heat_that_of_the_torques():
+    """Constant torques set joints in motion: at the end of a control step there is more power than on average."""
+
+    class Constant(Walker):
+        def __call__(self, position, velocity, orientation, spin, command):
+            told = super().__call__(true_q, np.zeros(10), upright, np.zeros(3), command)
+            return replace(told, torque=np.full(10, 0.02))
+
+    world = start(joints=0.0, joint_speeds=0.0, velocity=0.0, tilt=0.0, yaw=0.0)
+    world.qpos[2] += 10.0
+    true_q, upright = np.array(ROBOT.default_pose), np.array([1.0, 0.0, 0.0, 0.0])
+    walker = Constant(ROBOT)
+    walker.kp = walker.kd = np.zeros(10)
+    found = walk(ROBOT, SCENE, walker, world, 0.0, 0.05, 0.0, record=True)
+    assert found.torque_square == pytest.approx(10 * 0.02**2) and found.saturated == 0.0
+    assert found.power == pytest.approx(np.mean(found.powers))
+    assert found.power_control_rate > 1.05 * found.power > 0.0
+
+
 def test_a_walk_can_be_repeated():
     walker = Walker(ROBOT)
     first, second = (walk(ROBOT, SCENE, walker, start(3), 0.1, 1.0, settle=0.5, record=True) for _ in range(2))
