@@ -103,6 +103,10 @@ class ConstraintConfig:
             raise ValueError(f"budget: must be above 0 (violations are measured in shares of it), got {self.budget}")
         if self.cost == MIRROR and self.kind != "batch_average":
             raise ValueError(f"kind: {MIRROR!r} has no time; its kind is batch_average, got {self.kind!r}")
+        if self.unit not in ("J", "W") and self.unit.lower() in ("j", "w", "kj", "kw", "wh", "joule", "watt"):
+            raise ValueError(f"unit: {self.unit!r} is not converted; give the budget in J (per full episode) or W")
+        if self.kind == "episode_sum" and self.smoothing:
+            raise ValueError("smoothing: an episode sum is a mean over its `window` already; leave one of them out")
         if self.window < 1 or not 0 <= self.smoothing < 1:
             raise ValueError(f"window at least 1 and smoothing in [0, 1), got {self.window} and {self.smoothing}")
         if self.weight < 0:
