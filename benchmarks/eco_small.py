@@ -32,10 +32,10 @@ NETWORK = {"actor_hidden": (64, 64), "critic_hidden": (64, 64), "init_std": 0.6}
 # Chosen on this task, with these seeds and budgets: docs/eco.md has the gains tried before, and what they reached.
 # A budget that binds before the robot hops well makes it stand: a price comes only once episodes have been long.
 WARM_UP = 0.8
-PID = DualConfig("pid", kp=0.6, ki=0.04, kd=0.3, delay=5, smoothing=0.5, largest=0.5, warm_up=WARM_UP)
+PID = DualConfig("pid", kp=0.6, ki=0.1, kd=0.3, delay=5, smoothing=0.5, largest=0.5, warm_up=WARM_UP)
 # The release's 1e-3 reaches 1.5 in as many iterations as there are here.
 RELEASE = DualConfig("adam", lr=5e-3, largest=1e9, maximum=1e9, warm_up=WARM_UP)
-LEARNING_RATE, SCHEDULE = 3e-4, "linear"
+LEARNING_RATE, SCHEDULE = 6e-4, "linear"
 """With a fixed step size the last policy's cost differs by up to 7 % from the mean of those before it."""
 AIM = 0.975
 """Share of the budget that every algorithm aims at, so that noise leaves it below the budget."""
