@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,7 +67,7 @@ class Compared:
         survival: share of the episodes without a fall.
         learned_cost: mean of the cost over the last ``TAIL`` iterations of the training, with its sampled actions.
         budget: bound on that mean; NaN where the run has none.
-        violation: mean over all iterations of what J / b exceeds 1 by; NaN without a budget.
+        violation: see ``violation_area``; NaN without a budget.
         steps: environment steps of the training; NaN when unknown.
         table: the training's metrics by name, up to the checkpoint.
         gait: how it moves.
@@ -144,8 +144,7 @@ def _measure(label: str, run: Run, cost: str, seeds: Sequence[int], num_envs: in
     stood = np.concatenate([per_environment(trace)["survival"] for trace in traces])
     table = history(run)
     name, budget = budget_of(run.config, cost, episode_s)
-    share = table.get(f"eco/{name}/share", np.full(1, np.nan))
-    known = share[np.isfinite(share)]
+    conditioned = run.config.eco is not None and run.config.eco.conditioning is not None
     return Compared(
         label=label,
         run=run,
@@ -155,7 +154,7 @@ def _measure(label: str, run: Run, cost: str, seeds: Sequence[int], num_envs: in
         survival=wilson(int(stood.sum()), stood.size),
         learned_cost=tail_mean(table.get(f"cost/{cost}", np.zeros(0))),
         budget=budget,
-        violation=float(np.maximum(known - 1.0, 0.0).mean()) if known.size and np.isfinite(budget) else float("nan"),
+        violation=violation_area(table, cost, name if conditioned else "", budget),
         steps=float(np.append(np.nan, table.get("train/total_steps", np.zeros(0)))[-1]),
         table=table,
         gait=record_gait(run, seeds[0]),
@@ -205,6 +204,22 @@ def budget_of(config: ExperimentConfig, cost: str, episode_s: float) -> tuple[st
         if entry.cost == cost:
             return name, float("nan") if config.eco.algorithm == "shaped" else entry.rate(episode_s)
     return "", float("nan")
+
+
+def violation_area(table: Mapping[str, Array], cost: str, conditioned: str, budget: float) -> float:
+    """Return the mean over all iterations of the share by which a cost exceeds its bound; NaN without one.
+
+    Of the cost per time survived, whatever the constraint bounds: of an episode's sum, falls would make it look small.
+
+    Args:
+        table: the training's metrics.
+        cost: name of the cost.
+        conditioned: the constraint, where each episode has a budget of its own: its mean share is taken.
+        budget: bound on the mean cost; NaN without one.
+    """
+    shares = table.get(f"eco/{conditioned}/share" if conditioned else f"cost/{cost}", np.zeros(0))
+    shares = shares[np.isfinite(shares)] / (1.0 if conditioned else budget)
+    return float(np.maximum(shares - 1.0, 0.0).mean()) if shares.size else float("nan")
 
 
 @torch.no_grad()

@@ -18,6 +18,7 @@ from robolearn.evaluate.compare import (
     history,
     tail_mean,
     task_differences,
+    violation_area,
     write_table,
 )
 from robolearn.evaluate.compare_report import _verdict, write_report
@@ -54,6 +55,15 @@ def test_a_budget_is_in_the_cost_s_unit_and_a_price_is_none():
     name, budget = budget_of(shaped, "mechanical_power", 24.0)
     assert name == "energy" and math.isnan(budget)
     assert math.isnan(budget_of(compose("eco/bruce_lite_free"), "mechanical_power", 24.0)[1])
+
+
+def test_the_violation_by_hand_whatever_the_constraint_bounds():
+    """3, 2 and 5 W against 2.5 W: 20 % and 100 % too much in two of three iterations."""
+    table = {"cost/mechanical_power": np.array([3.0, 2.0, 5.0]), "eco/energy/share": np.array([0.1, np.nan, 1.4])}
+    assert violation_area(table, "mechanical_power", "", 2.5) == pytest.approx((0.2 + 0.0 + 1.0) / 3)
+    assert violation_area(table, "mechanical_power", "energy", 2.5) == pytest.approx(0.4 / 2)
+    assert math.isnan(violation_area(table, "mechanical_power", "", math.nan))
+    assert math.isnan(violation_area({}, "mechanical_power", "", 2.5))
 
 
 def test_who_dominates_is_no_worse_in_anything(tmp_path):
