@@ -214,7 +214,7 @@ def build(task: Mapping[str, Any]) -> tuple[PlanarEnv, OnPolicyRunner]:
     policy = ActorCritic(env.obs_dims, env.num_actions, 1, NetworkConfig(**NETWORK, cost_critic=not mc))
     settings = PPOConfig(
         epochs=8, minibatches=8, value_clip=None, entropy_coef=0.0, gamma=0.995,
-        learning_rate=LEARNING_RATE, schedule=SCHEDULE, cost_gamma=0.99, cost_lam=0.9 if mc else 0.95,
+        learning_rate=LEARNING_RATE, schedule=SCHEDULE, cost_gamma=0.999 if mc else 0.99, cost_lam=0.9 if mc else 0.95,
     )  # fmt: skip
     ppo = PPO(policy, settings, env.symmetries, seed=seed, objective=method.objective)
     runner = RunnerConfig(steps_per_env=STEPS, iterations=task["iterations"])

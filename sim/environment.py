@@ -115,6 +115,10 @@ class TaskEnv:
         self._action_scale = (
             torch.tensor(robot.action_scale, device=self.device, dtype=self.engine.dtype) * task.actions.scale
         )
+        limits = task.actions.target_range(robot)
+        self._target_range = (
+            None if limits is None else torch.tensor(limits, device=self.device, dtype=self.engine.dtype).unbind(1)
+        )
         self._all = torch.arange(self.num_envs, device=self.device)
         self._target = self._default_pose.repeat(self.num_envs, 1)
         self._start_qpos = self._default_state()
@@ -193,6 +197,8 @@ class TaskEnv:
         """Run the physics of one control step; joint torques are computed anew at every physics step."""
         s, decimation = self.state, self.task.physics.decimation
         goal = torch.addcmul(self._default_pose, s.action.to(self.engine.dtype), self._action_scale)
+        if self._target_range is not None:
+            goal = goal.clamp(*self._target_range)
         low, high = self.task.actions.delay
         delay = None
         if high > 0:

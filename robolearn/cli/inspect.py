@@ -50,12 +50,15 @@ def describe(contract: PolicyContract) -> Iterator[str]:
     yield f"{'':<20} {'rad':>8} {'Nm/rad':>7} {'Nms/rad':>7} {'rad':>7} {'Nm':>8} {'rad/s':>8}   rad"
     for i, joint in enumerate(robot.joints):
         low, high = robot.position_limit[i]
+        held = "" if c.action.target_range is None else "   {:.3f} to {:.3f}".format(*c.action.target_range[i])
         yield (
             f"{joint:<20} {robot.default_pose[i]:8.3f} {robot.kp[i]:7g} {robot.kd[i]:7g} {c.action.scale[i]:7g} "
-            f"{robot.effort_limit[i]:8g} {robot.velocity_limit[i]:8g}   {low:.3f} to {high:.3f}"
+            f"{robot.effort_limit[i]:8g} {robot.velocity_limit[i]:8g}   {low:.3f} to {high:.3f}{held}"
         )
     yield ""
     yield f"Joint target = pose + scale * output; the output is limited to +-{c.action.clip:g}."
+    if c.action.target_range is not None:
+        yield "Targets are held in the second range."
     yield ""
     yield "Inputs:"
     for name, signal in c.signals.items():

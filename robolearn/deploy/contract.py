@@ -84,13 +84,18 @@ class Action:
     Attributes:
         scale: (J,) rad per unit of the output.
         clip: limit of the output.
+        target_range: lowest and highest target of each joint, rad, in which the graph holds them; None for no limit, as
+            in files of before there was one.
     """
 
     scale: Vector
     clip: float
+    target_range: tuple[tuple[float, float], ...] | None = None
 
     def __post_init__(self) -> None:
         _need(self.clip > 0 and all(scale > 0 for scale in self.scale), "scale and clip must be above 0")
+        if self.target_range is not None:
+            _need(all(low < high for low, high in self.target_range), "every target_range must be (lowest, highest)")
 
 
 @dataclass(frozen=True)
@@ -287,6 +292,9 @@ class PolicyContract:
         joints = len(self.robot.joints)
         _need(0 < self.control_dt <= 1, "control_dt must be in (0, 1] s")
         _need(len(self.action.scale) == joints, f"action.scale has {len(self.action.scale)} values for {joints} joints")
+        limits = self.action.target_range
+        if limits is not None:
+            _need(len(limits) == joints, f"action.target_range has {len(limits)} entries for {joints} joints")
         overlap = set(self.signals) & set(self.memory)
         _need(not overlap, f"signals and memory share the names {sorted(overlap)}")
         for i, term in enumerate(self.observation.terms):

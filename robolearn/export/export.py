@@ -176,8 +176,18 @@ def _graph(source: Exportable, env: TaskEnv) -> PolicyGraph:
     widths = {name: value.shape[1] for name, value in env.sensing.signals().items()}
     scale = torch.tensor(robot.action_scale) * env.task.actions.scale
     pose = torch.tensor(robot.default_pose)
-    gait_step = env.state.gait_step
-    graph = PolicyGraph(group, source.actor, source.memory_size, pose, scale, source.clip, widths, gait_step)
+    limits = env.task.actions.target_range(robot)
+    graph = PolicyGraph(
+        group,
+        source.actor,
+        source.memory_size,
+        pose,
+        scale,
+        source.clip,
+        widths,
+        env.state.gait_step,
+        None if limits is None else torch.tensor(limits),
+    )
     return graph.eval().requires_grad_(False)
 
 
@@ -256,7 +266,7 @@ def _contract(
         ),
         task=task.name,
         control_dt=task.step_dt,
-        action=Action(tuple(graph.scale.tolist()), source.clip),
+        action=Action(tuple(graph.scale.tolist()), source.clip, task.actions.target_range(robot)),
         signals={name: Signal(width, *SIGNALS.get(name, SETTING)) for name, width in graph.signals.items()},
         memory={name: Memory(shape, (0.0,) * int(np.prod(shape))) for name, shape in graph.memory.items()},
         observation=Observation(tuple(terms), group.config.history, seen),

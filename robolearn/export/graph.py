@@ -36,6 +36,7 @@ class PolicyGraph(nn.Module):
 
     default_pose: Tensor
     scale: Tensor
+    target_range: Tensor
 
     def __init__(
         self,
@@ -47,6 +48,7 @@ class PolicyGraph(nn.Module):
         clip: float,
         widths: Mapping[str, int],
         gait_step: float | None = None,
+        target_range: Tensor | None = None,
     ) -> None:
         """Put the parts together.
 
@@ -59,12 +61,15 @@ class PolicyGraph(nn.Module):
             clip: limit of the output.
             widths: number of values of each raw signal.
             gait_step: cycles of the gait per control step, for policies that read its clock.
+            target_range: (J, 2) rad, in which joint targets are held; None for no limit.
         """
         super().__init__()
         self.group, self.actor, self.clip, self._memory_size = group, actor, clip, memory_size
         self._gait_step = gait_step or 0.0
         self.register_buffer("default_pose", default_pose.float())
         self.register_buffer("scale", scale.float())
+        self.limited = target_range is not None
+        self.register_buffer("target_range", torch.empty(0) if target_range is None else target_range.float())
         read = dict.fromkeys(TERMS[term].signal for term in group.slices)
         self.signals = {name: widths[name] for name in read if name not in KEPT_SIGNALS}
         self.memory: dict[str, tuple[int, ...]] = {}
@@ -99,12 +104,15 @@ class PolicyGraph(nn.Module):
         observation, frames = self.group(given, frames)
         action, hidden = self.actor(observation, given.get(HIDDEN, first.new_zeros(1, 0)))
         action = action.clamp(-self.clip, self.clip)
+        target = self.default_pose + action * self.scale
+        if self.limited:
+            target = target.clamp(*self.target_range.unbind(1))
         after = {PREVIOUS_ACTION: action, HISTORY: frames, HIDDEN: hidden}
         if GAIT_PHASE in self.memory:
             after[GAIT_PHASE] = advance(given[GAIT_PHASE], self._gait_step)
         # A memory is never the same tensor as another output: some runtimes drop one of two names for one value.
         return (
-            self.default_pose + action * self.scale,
+            target,
             action,
             observation,
             *(after[name].clone() for name in self.memory),

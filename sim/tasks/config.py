@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from robolearn.config import ConfigError, convert, load_yaml, merge, parse, unknown
 from sim.actuators import ActuatorConfig
@@ -19,6 +19,9 @@ from sim.observation import TERMS, ObservationConfig, SensorConfig
 from sim.scene import PhysicsConfig
 from sim.settings import SettingConfig
 from sim.terrain import TerrainConfig
+
+if TYPE_CHECKING:
+    from sim.robots import Robot
 
 FOLDER = Path(__file__).parent
 Params = dict[str, Any]
@@ -31,18 +34,39 @@ class ActionConfig:
     Attributes:
         scale: factor on the robot's own action scale.
         clip: limit of the raw action.
+        margin: rad inside a joint's range in which its targets are held, as the soft range of a robot file does; null
+            lets them lie anywhere: a policy may then use a weak drive's target as a torque.
         delay: range of the delay in physics steps, drawn at every control step; the previous target holds until then.
     """
 
     scale: float = 1.0
     clip: float = 10.0
+    margin: float | None = None
     delay: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
         if self.scale <= 0 or self.clip <= 0:
             raise ValueError("scale and clip must be > 0")
+        if self.margin is not None and self.margin < 0:
+            raise ValueError(f"margin must be 0 or more, or null, got {self.margin}")
         if not 0 <= self.delay[0] <= self.delay[1]:
             raise ValueError(f"delay must be an ordered pair of physics steps, got {list(self.delay)}")
+
+    def target_range(self, robot: Robot) -> tuple[tuple[float, float], ...] | None:
+        """Return the lowest and the highest target of each joint, rad; None where targets are not limited.
+
+        Raises:
+            ValueError: the margin leaves the default pose of a joint outside.
+        """
+        if self.margin is None:
+            return None
+        for joint, pose, (low, high) in zip(robot.joints, robot.default_pose, robot.position_limit, strict=True):
+            if not low + self.margin <= pose <= high - self.margin:
+                raise ValueError(
+                    f"actions.margin: {self.margin:g} rad inside its range from {low:g} to {high:g}, joint {joint!r} "
+                    f"cannot be in its default pose {pose:g}"
+                )
+        return tuple((low + self.margin, high - self.margin) for low, high in robot.position_limit)
 
 
 @dataclass(frozen=True)

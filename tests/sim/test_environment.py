@@ -109,6 +109,24 @@ def test_targets_are_the_default_pose_plus_the_scaled_action(make_env):
         assert torch.allclose(target, expected.double(), atol=1e-6)
 
 
+def test_targets_are_held_inside_the_range_of_their_joints(make_env):
+    env = make_env({"actions": {"margin": 0.1, "scale": 4.0}})
+    low, high = torch.tensor(env.robot.position_limit, dtype=torch.float64).unbind(1)
+    for sign, bound in ((1.0, high - 0.1), (-1.0, low + 0.1)):
+        env.step(torch.full((env.num_envs, env.num_actions), 9.0 * sign))
+        assert torch.allclose(env._target, bound.expand_as(env._target), atol=1e-6)
+    env.reset()
+    rows, action = recorded_physics(env), 0.02 * actions_of(env, 0)
+    env.step(action)
+    expected = env._default_pose + 4.0 * torch.tensor(env.robot.action_scale) * action
+    assert torch.allclose(targets(env, rows)[0], expected.double(), atol=1e-6), "within the range nothing changes"
+
+
+def test_a_margin_that_leaves_no_room_for_the_default_pose_is_refused(make_env):
+    with pytest.raises(ValueError, match=r"actions.margin: 2 rad inside its range .* joint .FL_hip_joint. cannot"):
+        make_env({"actions": {"margin": 2.0}})
+
+
 @pytest.mark.parametrize("delay", [2, 4])
 def test_the_old_target_holds_for_the_delay(make_env, delay):
     env = make_env({"actions": {"delay": [delay, delay], "scale": 0.2}})

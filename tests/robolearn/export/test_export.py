@@ -63,6 +63,25 @@ def test_the_file_acts_as_the_policy_in_training(tmp_path, kind, make_policy):
     assert restarts == 2
 
 
+def test_the_file_holds_its_targets_where_training_did(tmp_path, make_policy):
+    """The environment's own target of a control step beside the file's, with a margin that many joints meet."""
+    path = make_policy(tmp_path, "task.actions.margin=0.5", "task.actions.scale=20.0")
+    runtime = OnnxPolicy(path)
+    env = make_env(exporting._perfect_sensors(from_run(find_run(tmp_path))), num_envs=1)
+    limits = env.task.actions.target_range(env.robot)
+    assert runtime.contract.action.target_range == limits
+    low, high = np.array(limits).T
+    env.reset()
+    held = 0
+    for _ in range(5):
+        signals = {name: value[0].numpy() for name, value in env.sensing.signals().items()}
+        output = runtime.step({name: signals[name] for name in runtime.contract.signals})
+        env.step(torch.tensor(output.action)[None])
+        assert output.joint_target == pytest.approx(env._target[0].numpy(), abs=1e-5)
+        held += int(np.isclose(output.joint_target, low).sum() + np.isclose(output.joint_target, high).sum())
+    assert held > 0
+
+
 def test_statistics_are_those_of_the_noisy_task(policy_file):
     observation = OnnxPolicy(policy_file).contract.observation
     start = sum(term.width for term in observation.terms[: [t.name for t in observation.terms].index("joint_velocity")])
