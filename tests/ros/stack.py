@@ -77,17 +77,17 @@ class Node:
 class Stack:
     """Simulated robot, safety monitor and policy, with an operator."""
 
-    def __init__(self, folder, policy=RELEASED, namespace="", fake_policy=False, **simulation):
+    def __init__(self, folder, policy=RELEASED, namespace="", fake_policy=False, robot="a1", **simulation):
         domain.enter_new_domain()
         self.folder, self.policy, self.namespace = Path(folder), policy, namespace
         self.nodes = {}
         self.operator = None
-        self._simulation = {"real_time_factor": 0.0, **simulation}
+        self._robot, self._simulation = robot, {"real_time_factor": 0.0, **simulation}
         self._fake = fake_policy
 
     def start(self, name, **parameters):
         """Start one node."""
-        given = {"robot": "a1", **parameters}
+        given = {"robot": self._robot, **parameters}
         if name != "sim_node":
             given["use_sim_time"] = True
         if name != "sim_node" and self.policy:
@@ -150,6 +150,8 @@ class Stack:
         self.ask_until("arm")
         self.ask("stand")
         self.wait("ready")
+        if self._simulation.get("hoisted"):
+            self.operator.lower(LIMIT)
 
     def walk(self, *velocity):
         """From wherever the robot is to the policy."""
