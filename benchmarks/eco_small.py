@@ -241,6 +241,8 @@ def run_one(task: Mapping[str, Any]) -> int:
         for line in curves:
             numbers = (line.get(column, float("nan")) * scale for column, scale in zip(names, scales, strict=True))
             writer.writerow([f"{number:.6g}" for number in numbers])
+    (out / "policies").mkdir(exist_ok=True)
+    torch.save(runner.policy.state_dict(), out / "policies" / f"{name}.pt")
     row = {column: task.get(column, "") for column in COLUMNS}
     row["cost"], row["return"], row["length"] = measure(task, runner.policy, sample=True)
     row["cost_episode"] = row["cost"] * row["length"] / EPISODE

@@ -32,8 +32,9 @@ def table(tmp_path):
         writer = csv.DictWriter(file, eco_small.COLUMNS, restval=1.0)
         writer.writeheader()
         names = ("label", "share", "weight", "seed", "budget", "cost", "return")
-        # Episodes of half the length: their sums are half as large.
-        writer.writerows(dict(zip(names, row, strict=True)) | {"cost_episode": row[5] / 2} for row in ROWS)
+        # Episodes of half the length: their sums are half as large. While learning, all spent a little less.
+        more = [{"cost_episode": row[5] / 2, "cost_train": 0.9 * row[5]} for row in ROWS]
+        writer.writerows(dict(zip(names, row, strict=True)) | also for row, also in zip(ROWS, more, strict=True))
     return path
 
 
@@ -101,6 +102,8 @@ def test_summary_by_hand(table):
     assert eco["level"].value == pytest.approx(75.5 / 77.0)
     assert eco["cost_std"] == pytest.approx(0.5**0.5 / 75.5)
     assert eco["level"].high == pytest.approx((75.5 + 12.706 * 0.5) / 77.0, rel=1e-4)
+    assert eco["learned"].value == pytest.approx(0.9 * 75.5 / 77.0)
+    assert eco["learned_std"] == pytest.approx(0.5**0.5 / 75.5)
     assert eco["episode"] == pytest.approx(75.5 / 77.0 / 2)
     assert eco["return"].value == 38.5
     assert lines["shaped", 0.5]["cost"] == 72.0
