@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the rehearsal; return 1 where the robot was stopped before the fault, or nobody reacted to that."""
     from robolearn.deploy import bringup, processes
     from robolearn.deploy.contract import read_contract
+    from robolearn.deploy.onnx_file import PolicyFileError
 
     if not args.seconds > 0:
         raise ConfigError(f"--seconds {args.seconds:g}: must be positive")
@@ -55,10 +56,13 @@ def run(args: argparse.Namespace) -> int:
     except (ValueError, TypeError) as error:
         raise ConfigError(f"--fault {args.fault}: not a JSON object ({error})") from error
     settings = parse_settings(args.set)
+    try:
+        contract, _ = read_contract(args.policy)
+    except PolicyFileError as error:
+        raise CommandError(str(error), EXIT_FAILURE) from error
     domain = join_ros(args.domain)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
-    contract, _ = read_contract(args.policy)
     hoisted = _hoisted(contract.robot.name)
     wanted = bringup.BringUp(
         robot=contract.robot.name,

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -80,6 +81,12 @@ def test_the_file_holds_its_targets_where_training_did(tmp_path, make_policy):
         assert output.joint_target == pytest.approx(env._target[0].numpy(), abs=1e-5)
         held += int(np.isclose(output.joint_target, low).sum() + np.isclose(output.joint_target, high).sum())
     assert held > 0
+
+
+def test_the_file_tells_nothing_of_the_computer_that_wrote_it(policy_file):
+    data = policy_file.read_bytes()
+    assert str(Path(exporting.__file__).parents[1]).encode() not in data
+    assert str(Path(torch.__file__).parents[1]).encode() not in data
 
 
 def test_statistics_are_those_of_the_noisy_task(policy_file):
