@@ -25,14 +25,14 @@ def speed_along(velocity: ArrayLike, command: ArrayLike) -> Array:
     return np.divide(along, size, out=np.zeros_like(along), where=size > 0)
 
 
-def cost_of_transport(power: Array, mass: Array, speed: Array, asked: Array) -> Array:
+def cost_of_transport(power: Array, mass: Array | float, speed: Array, asked: Array) -> Array:
     """Return mean power over mass, gravity and mean speed (Tucker, Am. Sci. 63, 1975), without unit.
 
     NaN for a robot that was not asked to move, or did not get on.
 
     Args:
         power: (N,) W.
-        mass: (N,) kg.
+        mass: (N,) kg, or one for all.
         speed: (N,) m/s, mean of ``speed_along``.
         asked: (N,) m/s, mean commanded speed.
     """
