@@ -60,7 +60,7 @@ ALGORITHMS: Mapping[str, Mapping[str, Any]] = {
     "cat": {"eco": {"algorithm": "cat"}, "constraint": {}},
 }
 PRICES = (0.001, 0.002, 0.004, 0.008)
-"""Rewards that a W costs in a step. ECO's multipliers come to 0.001 to 0.006 with budgets of 0.7 and 0.4."""
+"""Rewards that a W costs in a step. ECO's multipliers come to 0.001 to 0.006 with the budgets tried."""
 COLUMNS = (
     "label", "share", "weight", "seed", "budget", "cost", "cost_mean_action", "return", "return_mean_action", "length",
     "cost_episode", "cost_train", "return_train", "violation_area", "steps", "seconds",

@@ -57,7 +57,7 @@ _HOW = (
     "episodes (survival: Wilson). They say nothing about training again: for that, compare several seeds under one "
     f"label. While learning: mean over the last {TAIL} iterations with sampled actions, which is what a rate bounds "
     "(the sum of an episode: per step survived). "
-    "Violation: mean over all iterations of what the estimate exceeds the budget by, as a share of it."
+    "Violation: mean over all iterations of what the cost per time survived exceeds the budget by, as a share of it."
 )
 _CURVES = (
     "Each seed a line, smoothed; dotted: the budget. A multiplier is the price that the constraint has found, in units "
