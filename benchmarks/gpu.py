@@ -1,6 +1,6 @@
 """Environment steps per second on a GPU: stepping alone, with inference, and training, at 1k to 16k environments.
 
-Needs a CUDA device, ``pip install 'robolearn[gpu]'``, and for the G1 its model: ``pip install --no-deps mjlab``.
+Needs a CUDA device, ``pip install '.[gpu]'``, and for the G1 its model: ``pip install --no-deps mjlab``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from common import Report, finish, learn, parse, parser, take_turns, timed
 from physics import RandomActions
 from train_loop import make_runner
 
+from robolearn import packages
 from robolearn.config import ConfigError
 from sim.environment import EnvConfig, TaskEnv
 from sim.robots import load_robot
@@ -29,8 +30,8 @@ def missing() -> str | None:
         return "no CUDA device found, or torch is a CPU build: run this on a GPU machine with a CUDA build of torch"
     try:
         import mujoco_warp  # noqa: F401
-    except ImportError as error:
-        return f"the Warp engine is missing ({error}): pip install 'robolearn[gpu]'"
+    except ImportError:
+        return packages.missing("mujoco_warp")
     return None
 
 

@@ -5,7 +5,7 @@ advantages and returns, same networks (128-128, ELU, separate critic), epochs, m
 normalisation of observations. The advantages are given; what is measured is the update. rsl_rl and we also adapt the
 step size to the divergence, SB3 does not.
 
-rsl_rl comes with ``pip install 'robolearn[bench]'``; without it, only SB3 is compared.
+rsl_rl comes with ``pip install '.[bench]'``; without it, only SB3 is compared.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from common import Report, finish, parse, parser, take_turns, timed
 from physics import make_env
 from torch import nn
 
+from robolearn.packages import missing
 from robolearn.rl import PPO, ActorCritic, NetworkConfig, OnPolicyRunner, PPOConfig, RolloutStorage, RunnerConfig
 
 AIM = 1.0
@@ -154,8 +155,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     notes = []
     try:
         updates["rsl_rl"] = rsl_rl(policy, storage)
-    except ImportError as error:
-        notes.append(f"Without rsl_rl ({error}): pip install 'robolearn[bench]'.")
+    except ImportError:
+        notes.append(f"Without rsl_rl: {missing('rsl_rl')}.")
     updates = {"ours": ours(policy, storage, args.seed), **updates}
 
     def turn(name: str) -> float:

@@ -19,6 +19,8 @@ from typing import Any
 
 from common import Report, finish, parse, parser
 
+from robolearn.packages import missing
+
 LIMIT = 120.0
 POLICY = Path(__file__).parents[1] / "policies" / "a1_velocity_flat" / "policy.onnx"
 TROUBLE = ("Traceback", "terminate called", "is killed", "Aborted")
@@ -67,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         import rclpy  # noqa: F401
     except ModuleNotFoundError:
-        print("start_stop: rclpy is not installed; run: pip install 'robolearn[ros]'")
+        print(f"start_stop: {missing('rclpy')}")
         return 0
     rounds = options.rounds or (2 if options.quick else 20)
     os.environ.setdefault("ROS_DOMAIN_ID", "99")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from hardware.link import Clock, Link
 from robolearn.config import ConfigError, unknown
 from robolearn.deploy.types import JointCommand, RobotState
 
-__all__ = ["KINDS", "Fault", "FaultInjector", "fault_table"]
+__all__ = ["KINDS", "Fault", "FaultInjector", "fault_table", "parse_fault"]
 
 
 @dataclass(frozen=True)
@@ -72,21 +73,9 @@ class FaultInjector:
         Raises:
             ConfigError: unknown kind, parameter or joint, or a value out of range.
         """
-        if kind not in KINDS:
-            raise unknown("fault", kind, KINDS)
-        found = KINDS[kind]
-        for name in parameters:
-            if name not in found.parameters:
-                raise unknown("parameter", name, found.parameters, f"fault {kind!r}")
-        values = found.parameters | parameters
-        for name, value in values.items():
-            if value is inspect.Parameter.empty:
-                raise ConfigError(f"fault {kind!r}: parameter {name!r} is missing")
-        if not duration > 0:
-            raise ConfigError(f"fault {kind!r}: duration must be positive, got {duration}")
         plant = Plant([motor.joint for motor in self._link.motors], self._rng)
         begin = self._clock.now() if start is None else start
-        fault = Fault(found, begin, begin + duration, values, found.make(plant, **values))
+        fault = _make(plant, kind, begin, duration, parameters)
         self._faults.append(fault)
         return fault
 
@@ -131,6 +120,45 @@ class FaultInjector:
     def _changes(self, channel: str, now: float) -> Iterator[Change[Any]]:
         self._faults = [fault for fault in self._faults if now < fault.end]
         return (fault.change for fault in self._faults if fault.kind.channel == channel and fault.active(now))
+
+
+def _make(plant: Plant, kind: str, begin: float, duration: float, parameters: Mapping[str, Any]) -> Fault:
+    if kind not in KINDS:
+        raise unknown("fault", kind, KINDS)
+    found = KINDS[kind]
+    for name in parameters:
+        if name not in found.parameters:
+            raise unknown("parameter", name, found.parameters, f"fault {kind!r}")
+    values = {**found.parameters, **parameters}
+    for name, value in values.items():
+        if value is inspect.Parameter.empty:
+            raise ConfigError(f"fault {kind!r}: parameter {name!r} is missing")
+    if not duration > 0:
+        raise ConfigError(f"fault {kind!r}: duration must be positive, got {duration}")
+    return Fault(found, begin, begin + duration, values, found.make(plant, **values))
+
+
+def parse_fault(text: str, joints: Sequence[str]) -> dict[str, Any]:
+    """Return the arguments of ``FaultInjector.inject`` that a JSON object holds, after a trial on a robot's joints.
+
+    Raises:
+        ConfigError: it is no such object, or the injector would refuse it.
+    """
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"fault {text}: not a JSON object ({error})") from error
+    if not isinstance(data, dict) or "kind" not in data:
+        raise ConfigError(f"fault {text}: needs a JSON object with the entry 'kind'")
+    parameters = {name: value for name, value in data.items() if name not in ("kind", "start", "duration")}
+    try:
+        plant = Plant(joints, np.random.default_rng(0))
+        _make(plant, data["kind"], float(data.get("start", 0.0)), float(data.get("duration", math.inf)), parameters)
+    except ConfigError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"fault {text}: {error}") from error
+    return data
 
 
 def fault_table() -> str:

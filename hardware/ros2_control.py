@@ -26,11 +26,13 @@ from hardware.ros2_format import (
     JointReader,
     Merger,
     blocks_of,
+    check_interface,
     pd_torque,
     read_battery,
     read_imu,
 )
 from robolearn.config import ConfigError, nearest
+from robolearn.deploy.bringup import NODES
 from robolearn.deploy.robot import RobotFile
 from robolearn.deploy.types import Array, JointCommand, RobotState
 
@@ -82,7 +84,11 @@ class Ros2Control:
             namespace: of the controller and of the topics.
             joint_states, imu, battery: names of the topics; relative ones are in ``namespace``.
             patience: s of the computer's time in which ``open`` must find each part of the robot.
+
+        Raises:
+            ConfigError: there is no such interface.
         """
+        check_interface(interface)
         self._robot, self._clock, self._controller, self._interface = robot, clock, controller, interface
         self._namespace, self._patience = namespace, patience
         self._topics = {"joint_states": joint_states, "imu": imu, "battery": battery}
@@ -287,7 +293,9 @@ class Ros2Control:
             self._executor.spin_once(timeout_sec=_SPIN)
 
     def _no_controller(self) -> str:
-        names = [name for name in self._node.get_node_names() if name != self._node.get_name()]
+        # Nodes of this package are no controllers, and those of the command line neither.
+        ours = {self._node.get_name(), *NODES}
+        names = {name for name in self._node.get_node_names() if name not in ours and not name.startswith("operator_")}
         return (
             f"controller {self._controller!r} was not found in namespace {self._node.get_namespace()!r} (domain "
             f"{self._context.get_domain_id()}) within {self._patience:g} s.{nearest(self._controller, names)}"

@@ -229,6 +229,16 @@ class Merger:
         )
 
 
+def check_interface(interface: str) -> None:
+    """Refuse an interface that there is not.
+
+    Raises:
+        ConfigError: it is neither ``effort`` nor ``pd``.
+    """
+    if interface not in (EFFORT, PD):
+        raise ConfigError(f"interface {interface!r}: must be {EFFORT} or {PD}")
+
+
 class CommandLayout:
     """The order of values in a controller's ``Float64MultiArray``: one block of J values per interface."""
 
@@ -243,8 +253,7 @@ class CommandLayout:
         Raises:
             ConfigError: it takes something else.
         """
-        if interface not in (EFFORT, PD):
-            raise ConfigError(f"interface {interface!r}: must be {EFFORT} or {PD}")
+        check_interface(interface)
         wanted = (EFFORT,) if interface == EFFORT else BLOCKS
         blocks = wanted if declared is None else tuple(_SAME.get(name.lower(), name.lower()) for name in declared)
         if sorted(blocks) != sorted(wanted):

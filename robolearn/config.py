@@ -156,12 +156,12 @@ def parse(cls: type[T], data: Any, where: str = "") -> T:
     if isinstance(data, cls):
         return data
     if not isinstance(data, Mapping):
-        raise ConfigError(f"{where or cls.__name__}: expected a mapping, got {_show(data)}")
+        raise ConfigError(f"{where or 'the document'}: expected a mapping, got {_show(data)}")
     hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(typing.cast(Any, cls)) if field.init}
     for key in data:
         if key not in fields:
-            raise unknown("key", str(key), fields, where or cls.__name__)
+            raise unknown("key", str(key), fields, where)
     values: dict[str, Any] = {}
     for name, field in fields.items():
         place = f"{where}.{name}" if where else name
@@ -174,7 +174,7 @@ def parse(cls: type[T], data: Any, where: str = "") -> T:
     except ConfigError:
         raise
     except ValueError as error:
-        raise ConfigError(f"{where or cls.__name__}: {error}") from error
+        raise ConfigError(f"{where}: {error}" if where else str(error)) from error
 
 
 def convert(hint: Any, value: Any, where: str) -> Any:

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 from robolearn.cli.common import add_set_argument
 from robolearn.cli.errors import EXIT_FAILURE, CommandError
-from robolearn.cli.ros import add_place_arguments
-from robolearn.config import ConfigError, merge, parse_override, parse_settings
+from robolearn.cli.ros import add_parameter_arguments, add_place_arguments, parse_parameters
+from robolearn.config import ConfigError, parse_settings
 
 if TYPE_CHECKING:
-    from robolearn.deploy.bringup import BringUp, NodeSpec, Value
+    from robolearn.deploy.bringup import BringUp, NodeSpec
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,9 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--latch", default="", metavar="FILE", help="remembers an emergency stop over a restart")
     parser.add_argument("--use-sim-time", choices=("true", "false"), help="nodes follow /clock (default: with --sim)")
     add_place_arguments(parser)
-    parser.add_argument(
-        "parameters", nargs="*", metavar="NODE.PARAMETER=VALUE", help="such as sim_node.real_time_factor=2.0"
-    )
+    add_parameter_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -66,13 +64,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _wanted(args: argparse.Namespace) -> BringUp:
-    from robolearn.deploy.bringup import BringUp
+    from robolearn.deploy.bringup import LOOPBACK, BringUp
 
-    if args.sim and args.link != "loopback":
+    if args.sim and args.link != LOOPBACK:
         raise ConfigError(f"--link {args.link}: only with --real; the simulated robot needs no link")
-    parameters: dict[str, dict[str, Value]] = {}
-    for text in args.parameters:
-        parameters = merge(parameters, parse_override(text))
     return BringUp(
         robot=args.robot,
         policy=args.policy,
@@ -84,7 +79,7 @@ def _wanted(args: argparse.Namespace) -> BringUp:
         link=args.link,
         latch_file=args.latch,
         parameter_files=tuple(args.params),
-        parameters=parameters,
+        parameters=parse_parameters(args.parameters),
         settings=parse_settings(args.set),
         domain=args.domain,
     )
@@ -92,7 +87,13 @@ def _wanted(args: argparse.Namespace) -> BringUp:
 
 def _announce(wanted: BringUp, specs: Sequence[NodeSpec]) -> None:
     """Print what is started, and what to do next."""
-    kind = "simulated robot" if wanted.simulated else "REAL ROBOT"
+    from robolearn.deploy.bringup import LOOPBACK
+
+    kind = "REAL ROBOT"
+    if wanted.simulated:
+        kind = "simulated robot"
+    elif wanted.link == LOOPBACK:
+        kind = "no robot (link loopback: it answers every command, nothing moves): for"
     print(f"{kind} {wanted.robot}, {wanted.policy or 'no policy: it can only stand'}")
     for spec in specs:
         values = " ".join(f"{name}={value}" for name, value in spec.parameters.items())
@@ -100,7 +101,7 @@ def _announce(wanted: BringUp, specs: Sequence[NodeSpec]) -> None:
     place = ["--namespace", wanted.namespace] if wanted.namespace else []
     place += ["--domain", str(wanted.domain)] if wanted.domain is not None else []
     where = f" {shlex.join(place)}" if place else ""
-    if not wanted.simulated:
+    if not wanted.simulated and wanted.link != LOOPBACK:
         print("The emergency stop here is not safety-rated. Hoist the robot, and keep its own stop within reach.")
     print("It moves only when asked to. From another terminal, one after the other:")
     for name in ("arm", "stand", *(["start_policy"] if wanted.policy else []), "stop"):

@@ -39,11 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Export a policy."""
     from robolearn.deploy.onnx_file import PolicyFileError
+    from robolearn.export.export import ParityError, export
 
-    try:
-        from robolearn.export.export import ParityError, export
-    except ImportError as error:
-        raise CommandError(f"{error}; the export needs: pip install 'robolearn[export]'", EXIT_FAILURE) from error
     with clear_faults():
         source, path = _find_sb3(args) if args.sb3 else _find_run(args)
         path = Path(args.out) if args.out else path

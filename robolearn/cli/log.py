@@ -41,10 +41,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.span is not None and (not args.plots or not args.span[0] < args.span[1]):
         raise ConfigError("--span FROM TO: needs --plots, and FROM before TO")
-    try:
-        from robolearn.replay.recording import load
-    except ModuleNotFoundError as error:
-        raise CommandError(f"the package {error.name!r} is not installed; run: pip install 'robolearn[ros]'") from error
+    from robolearn.replay.recording import load
+
     try:
         recording = load(args.bag, args.policy)
         return _tell(recording, args)

@@ -13,6 +13,7 @@ from typing import Protocol, cast
 from robolearn.cli.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_USAGE, CommandError
 from robolearn.config import ConfigError, nearest
 from robolearn.evaluate.rendering import choose_backend
+from robolearn.packages import MissingPackageError, missing
 from robolearn.version import __version__
 
 COMMANDS = {
@@ -110,6 +111,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         choose_backend()
         return load_command(name).run(args)
+    except MissingPackageError as error:
+        return _fail(str(error), EXIT_FAILURE)
     except ConfigError as error:
         return _fail(str(error), EXIT_USAGE)
     except CommandError as error:
@@ -130,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         package = (error.name or "").split(".")[0]
         if package in ("robolearn", "sim"):
             raise
-        return _fail(f"the package {package!r} is not installed; run: pip install 'robolearn[train]'", EXIT_FAILURE)
+        return _fail(missing(package), EXIT_FAILURE)
 
 
 def _fail(message: str, code: int) -> int:

@@ -8,7 +8,6 @@ robolearn sim2sim-deployed policy.onnx --fault '{"kind": "command_delayed", "sec
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from robolearn.cli.errors import EXIT_FAILURE, CommandError
@@ -40,13 +39,17 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--episodes {args.episodes}: must be at least 1")
     if not args.seconds >= 1.0 or not 0.0 <= args.speed <= 100.0:
         raise ConfigError(f"--seconds {args.seconds:g} --speed {args.speed:g}: must be at least 1, and from 0 to 100")
+    from hardware.faults import parse_fault
+    from robolearn.deploy.contract import read_contract
+    from robolearn.deploy.onnx_file import PolicyFileError
+
     try:
-        fault = None if args.fault is None else dict(json.loads(args.fault))
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"--fault {args.fault}: not a JSON object ({error})") from error
+        joints = read_contract(args.policy)[0].robot.joints
+    except PolicyFileError as error:
+        raise CommandError(str(error), EXIT_FAILURE) from error
+    fault = None if args.fault is None else parse_fault(args.fault, joints)
     domain = join_ros(args.domain)
 
-    from robolearn.deploy.onnx_file import PolicyFileError
     from robolearn.evaluate.sim2sim.deployed.check import check, timestep
     from robolearn.evaluate.sim2sim.deployed.nodes import NodesError, Way
     from robolearn.replay.mcap import BagError

@@ -21,7 +21,8 @@ Value = bool | int | float | str
 
 PACKAGE = "robolearn_ros"
 NODES = ("recorder_node", "sim_node", "hardware_node", "policy_node", "safety_monitor", "teleop_node")
-LINKS = ("loopback", "ros2_control")
+LOOPBACK = "loopback"
+LINKS = (LOOPBACK, "ros2_control")
 MAX_DOMAIN = 101
 """Higher numbers can fall on ports that the operating system lends to others."""
 _NAMESPACE = re.compile(r"/?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
@@ -55,7 +56,7 @@ class BringUp:
     use_sim_time: bool | None = None
     record: str = ""
     teleop: bool = False
-    link: str = "loopback"
+    link: str = LOOPBACK
     latch_file: str = ""
     parameter_files: tuple[str, ...] = ()
     parameters: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)

@@ -116,7 +116,7 @@ CHECKS: dict[Reason, Judged] = {
     Reason.HEARTBEAT_HARDWARE: Judged("time since the hardware's heartbeat", "s", "damping"),
     Reason.TEMPERATURE: Judged("temperature of the hottest motor", "°C", "stand or damping"),
     Reason.BATTERY: Judged("state of charge", "", "stand or damping"),
-    Reason.PROCESS_FAULT: Judged("an exception or signal in the controlling process", "", "damping or estop"),
+    Reason.PROCESS_FAULT: Judged("a process that controls the robot reports a fault", "", "damping or estop"),
     Reason.ESTOP: Judged("the operator's emergency stop; cannot be switched off", "", "estop"),
 }
 

@@ -35,6 +35,8 @@ SIGNALS = {
 """Raw signals that a robot can measure, with unit and frame."""
 SETTING = ("see settings", "set by the operator")
 """Unit and frame of a raw signal that the operator sets."""
+TARGET_TOLERANCE = 1e-4
+"""rad, between a golden target, which the graph computed in float32, and what the document says that it is."""
 Vector = tuple[float, ...]
 
 
@@ -315,6 +317,22 @@ class PolicyContract:
             ):  # fmt: skip
                 found = {name: len(value) for name, value in values.items()}
                 _need(found == sizes, f"golden[{i}].{kind} has the sizes {found}, the graph {sizes}")
+            self._check_targets(i, pair)
+
+    def _check_targets(self, i: int, pair: Golden) -> None:
+        """Compare a golden pair with default pose and ``action``: the graph must do what the document says of it."""
+        action, (target_name, action_name, _) = self.action, OUTPUTS
+        ranges = action.target_range or ((-math.inf, math.inf),) * len(action.scale)
+        for joint, output, value, scale, pose, (low, high) in zip(
+            self.robot.joints, pair.outputs[action_name], pair.outputs[target_name], action.scale,
+            self.robot.default_pose, ranges, strict=True,
+        ):  # fmt: skip
+            said = min(max(pose + scale * output, low), high)
+            _need(
+                abs(value - said) <= TARGET_TOLERANCE,
+                f"golden[{i}]: the target of joint {joint!r} is {value:.6g} rad; by robot.default_pose and action it "
+                f"would be {said:.6g}",
+            )
 
     @property
     def readings(self) -> tuple[str, ...]:

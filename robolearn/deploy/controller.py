@@ -38,7 +38,7 @@ class ControlOutput:
         armed: whether a request to stand would be heard.
         velocity_command: (C,) what the policy shall follow; zero outside of the policy.
         events: what the monitor noticed in this tick.
-        stop_reason: why the robot was stopped last, in words; empty when it never was.
+        stop_reason: why the robot was stopped last, or its policy, in words; empty when it never was.
     """
 
     command: JointCommand
@@ -57,7 +57,7 @@ class Controller:
         mode: what the robot is doing.
         armed: whether a request to stand would be heard; only ever true in IDLE.
         monitor: judges every tick; has the counters for diagnostics.
-        stop_reason: why the robot was stopped last, in words.
+        stop_reason: why the robot was stopped last, or its policy, in words.
     """
 
     def __init__(self, robot: RobotFile, policy: PolicySetup | None = None, latched: bool = False) -> None:
@@ -143,6 +143,8 @@ class Controller:
         if request is Request.ARM:
             self.armed = True
             return Answer(True, "armed")
+        if self.mode is Mode.POLICY:
+            self.stop_reason = f"operator: {request}"
         self._enter(target)
         return Answer(True, f"now {target}")
 

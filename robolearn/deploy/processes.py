@@ -6,8 +6,8 @@ It needs no ROS installation: a node is ``python -m robolearn_ros.NODE``.
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,13 +24,17 @@ from types import TracebackType
 
 import yaml
 
-from robolearn.config import ConfigError
 from robolearn.deploy.bringup import PACKAGE, NodeSpec, domain_id
 from robolearn.deploy.stop_signal import StopSignal
+from robolearn.packages import need
 
 STOP_LIMIT = 5.0
 """s that a process has to end after SIGTERM; a node needs 0.2 s. Then it is killed."""
+REFUSED = 3
+"""Exit code of a node that did not start: a person has to change something first."""
 _POLL = 0.1
+_REASON = re.compile(r"(error: |\[(ERROR|FATAL)\] \[[\d.]+\] \[[\w.]+\]: )(?P<reason>.+)")
+"""A line that says why a node ends, on its own or by ROS 2's logger."""
 _LAST_LINES = 5
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -63,10 +67,12 @@ class Ended:
         if self.code < 0:
             how = f"was killed by {signal.Signals(-self.code).name}"
         else:
-            how = f"ended with exit code {self.code}"
-        errors = [line.removeprefix("error: ") for line in self.last_lines if line.startswith("error: ")]
-        said = errors[-1] if errors else " | ".join(line.strip() for line in self.last_lines)
-        return f"{self.name} {how}" + (f": {said}" if said else " without a word")
+            how = "did not start" if self.code == REFUSED else f"ended with exit code {self.code}"
+        reasons = [match["reason"] for line in self.last_lines if (match := _REASON.match(line))]
+        if reasons and self.code >= 0:
+            return f"{self.name} {how}: {reasons[-1].rstrip('.')}"
+        last = f"; its last line: {self.last_lines[-1].strip()}" if self.last_lines else " without a word"
+        return f"{self.name} {how}{last}"
 
 
 class _Running:
@@ -148,11 +154,11 @@ class Processes:
         return None
 
     def failed(self) -> Ended | None:
-        """Return an essential process that ended; of another one that ended, say so."""
+        """Return a process that ended, if it is essential or did not start at all; of another, say so."""
         for running in self._running:
             if running.process.poll() is None or running.reported:
                 continue
-            if running.command.essential:
+            if running.command.essential or running.process.returncode == REFUSED:
                 return running.ended()
             running.reported = True
             self._say(running.command.name, f"{running.ended()}; the robot goes on without it")
@@ -210,8 +216,9 @@ def nodes(
     Raises:
         ConfigError: something that they need is not installed.
     """
-    for spec in specs:
-        need("mujoco" if spec.executable == "sim_node" else "rclpy")
+    need("rclpy")
+    if any(spec.executable == "sim_node" for spec in specs):
+        need("mujoco")
     with tempfile.TemporaryDirectory(prefix="robolearn-") as folder:
         commands = [Command(spec.name, node_words(spec, Path(folder)), spec.essential) for spec in specs]
         with Processes(commands, environment(domain), show) as processes:
@@ -254,17 +261,6 @@ def environment(domain: int | None = None) -> dict[str, str]:
     found.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     found.setdefault("AMENT_PREFIX_PATH", sys.prefix)  # where the wheels are; a ROS installation sets it itself
     return found
-
-
-def need(package: str) -> None:
-    """Refuse to go on without a package.
-
-    Raises:
-        ConfigError: it is not installed; says how to install it.
-    """
-    if importlib.util.find_spec(package) is None:
-        system = ", or source your ROS 2 installation (setup.bash)" if package == "rclpy" else ""
-        raise ConfigError(f"the package {package!r} is not installed; run: pip install 'robolearn[ros]'{system}")
 
 
 def end_with_parent() -> None:

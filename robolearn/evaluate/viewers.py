@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 import time
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 
 from robolearn.evaluate.rendering import RenderError, has_display
 from robolearn.evaluate.rollout import Player, planar_velocity
+from robolearn.packages import is_installed, missing
 from robolearn.rl.networks import ActorCritic
 from sim.environment import TaskEnv
 
@@ -27,11 +27,11 @@ def choose(wanted: str = "auto") -> str:
     Raises:
         RenderError: the viewer asked for cannot work here.
     """
-    browser = importlib.util.find_spec("mjviser") is not None
+    browser = is_installed("mjviser")
     if wanted == "native" and not has_display():
         raise RenderError("no display: use --viewer browser or --viewer video, or set DISPLAY")
     if wanted == "browser" and not browser:
-        raise RenderError("the browser viewer is not installed; run: pip install 'robolearn[viewer]'")
+        raise RenderError(f"browser viewer: {missing('mjviser')}")
     if wanted != "auto":
         return wanted
     if has_display():
@@ -145,7 +145,7 @@ def show_browser(session: Session, seconds: float | None = None, port: int = POR
         import viser
         from mjviser import ViserMujocoScene
     except ImportError as error:
-        raise RenderError("the browser viewer is not installed; run: pip install 'robolearn[viewer]'") from error
+        raise RenderError(f"browser viewer: {missing('mjviser')}") from error
     model = session.env.scene.display_model()
     data = mujoco.MjData(model)
     server = viser.ViserServer(port=port, verbose=False)

@@ -64,6 +64,7 @@ class Recording:
         notes: from safety_monitor/events.
         modes: (time, mode) as safety_monitor/state said.
         silent: (N,) times of the control cycles without a reading, s on the robot's clock.
+        start: s on the robot's clock at the first cycle, from which all times are counted; 0 where no cycle was heard.
         counts: messages by topic.
         unreadable: packets by topic that fit neither robot nor policy.
         complete: whether the recorder ended in an orderly way.
@@ -86,6 +87,7 @@ class Recording:
     notes: tuple[Note, ...]
     modes: tuple[tuple[float, Mode], ...]
     silent: Array
+    start: float
     counts: Mapping[str, int]
     unreadable: Mapping[str, int]
     complete: bool
@@ -192,6 +194,7 @@ class _Loader:
             notes=self._notes(),
             modes=self._modes(),
             silent=self._silent(state),
+            start=float(self._cycles[0]) if len(self._cycles) else 0.0,
             counts={topic: len(stream.messages) for topic, stream in sorted(self._streams.items()) if stream.messages},
             unreadable={topic: count for topic, count in self._unreadable.items() if count},
             complete=self._bag.complete,

@@ -145,10 +145,18 @@ def _loop(recording: Recording, summary: Summary) -> list[str]:
         _spread("control period", summary.period, f"{summary.late} late, {summary.blind} without a reading"),
         _spread("the same, wall time", summary.wall, "a simulation need not keep up with it"),
         _spread("reading to command", summary.answer, "as the recorder heard them"),
-        _spread("inference", summary.inference, f"{summary.unanswered} requests without an answer"),
+        _inference(summary),
     ]
     rows = [row for row in rows if row]
     return _table(rows) if len(rows) > 1 else []
+
+
+def _inference(summary: Summary) -> tuple[str, ...]:
+    """Return the row of the inference: in simulated time it takes none, and is not measured."""
+    note = f"{summary.unanswered} requests without an answer"
+    if summary.inference is not None and summary.inference.max == 0.0:
+        return ("inference", *"----", f"not measured in simulated time; {note}")
+    return _spread("inference", summary.inference, note)
 
 
 def _spread(name: str, spread: Spread | None, note: str) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from robolearn.config import ConfigError
+from robolearn.packages import MissingPackageError, missing
 from sim.engines.calculator import Array, Contact, ground_plane, sliding_friction
 from sim.engines.foreign import WorldError
 from sim.robots.urdf_export import export_urdf
@@ -51,7 +51,7 @@ try:
     from pydrake.multibody.plant import AddMultibodyPlant, CoulombFriction, MultibodyPlantConfig
     from pydrake.systems.framework import DiagramBuilder
 except ImportError as error:
-    raise ConfigError("engine 'drake' needs the package drake: pip install 'robolearn[sim2sim]'") from error
+    raise MissingPackageError(f"engine 'drake': {missing('pydrake')}") from error
 
 STIFFNESS = 3e4
 """N/m, of one contact between robot and ground."""

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 from robolearn.config import ConfigError, nearest
+from robolearn.packages import MissingPackageError, missing
 from sim.engines.base import DERIVED_FIELDS, STATE_FIELDS, Engine
 from sim.engines.mujoco_cpu import SANE_STATE
 
 _log = logging.getLogger(__name__)
-_INSTALL = "install the GPU extra: pip install 'robolearn[gpu]'"
 
 
 def check_versions(mujoco_version: str, warp_version: str) -> None:
@@ -43,7 +43,7 @@ try:
     import mujoco_warp as mjw
     import warp as wp
 except (ImportError, metadata.PackageNotFoundError) as _error:
-    raise ConfigError(f"engine 'warp' needs mujoco-warp and warp-lang ({_error}): {_INSTALL}") from _error
+    raise MissingPackageError(f"engine 'warp': {missing('mujoco_warp')} ({_error})") from _error
 
 wp.config.log_level = max(wp.config.log_level, wp.LOG_WARNING)
 wp.init()

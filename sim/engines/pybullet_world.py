@@ -33,6 +33,7 @@ import mujoco
 import numpy as np
 
 from robolearn.config import ConfigError
+from robolearn.packages import MissingPackageError, missing
 from sim.engines.calculator import Array, Contact, ground_plane, sliding_friction
 from sim.engines.foreign import WorldError
 from sim.robots.urdf_export import Urdf, UrdfLink, export_urdf
@@ -40,7 +41,7 @@ from sim.robots.urdf_export import Urdf, UrdfLink, export_urdf
 try:
     import pybullet as bullet
 except ImportError as error:
-    raise ConfigError("engine 'pybullet' needs the package pybullet: pip install 'robolearn[sim2sim]'") from error
+    raise MissingPackageError(f"engine 'pybullet': {missing('pybullet')}") from error
 
 SWEEPS = 50
 """Iterations of Bullet's solver at most, its default: MuJoCo's few Newton iterations are no measure for them."""

@@ -56,13 +56,13 @@ class ActionConfig:
         """Return the lowest and the highest target of each joint, rad; None where targets are not limited.
 
         Raises:
-            ValueError: the margin leaves the default pose of a joint outside.
+            ConfigError: the margin leaves the default pose of a joint outside.
         """
         if self.margin is None:
             return None
         for joint, pose, (low, high) in zip(robot.joints, robot.default_pose, robot.position_limit, strict=True):
             if not low + self.margin <= pose <= high - self.margin:
-                raise ValueError(
+                raise ConfigError(
                     f"actions.margin: {self.margin:g} rad inside its range from {low:g} to {high:g}, joint {joint!r} "
                     f"cannot be in its default pose {pose:g}"
                 )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from link_fakes import JOINTS, HandClock, RecordingLink, reading, robot_file, same, stiff
 
 from hardware.base import Lifecycle, RobotDriver
-from hardware.faults import KINDS, FaultInjector, fault_table
+from hardware.faults import KINDS, FaultInjector, fault_table, parse_fault
 from robolearn.config import ConfigError
 from robolearn.deploy.safety import Safety
 from robolearn.deploy.types import JointCommand, RobotState
@@ -306,6 +306,30 @@ def test_moments_and_clearing(clock, link):
 def test_what_cannot_be_injected_is_refused(clock, link, kind, arguments, message):
     with pytest.raises(ConfigError, match=message):
         FaultInjector(link, clock).inject(kind, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not a JSON object"),
+        ("[1, 2]", "the entry 'kind'"),
+        ('{"joint": "hip"}', "the entry 'kind'"),
+        ('{"kind": "motor_of"}', "Did you mean 'motor_off'"),
+        ('{"kind": "motor_off", "joint": "hop"}', "Did you mean 'hip'"),
+        ('{"kind": "motor_off", "start": "now"}', "fault .*: could not convert"),
+        ('{"kind": "motor_off", "duration": 0}', "duration must be positive"),
+        ('{"kind": ["motor_off"]}', "fault"),
+    ],
+)
+def test_a_fault_in_words_is_tried_before_it_counts(text, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_fault(text, JOINTS)
+
+
+def test_a_fault_in_words_becomes_the_arguments_of_an_injection(clock, link):
+    data = parse_fault('{"kind": "motor_off", "joint": "hip", "start": 3.5}', JOINTS)
+    fault = FaultInjector(link, clock).inject(**data)
+    assert (fault.kind.name, fault.start, fault.parameters["joint"]) == ("motor_off", 3.5, "hip")
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)

@@ -12,6 +12,7 @@ import pytest
 
 from robolearn.config import ConfigError
 from robolearn.deploy.bringup import NODES, BringUp, plan
+from robolearn.deploy.processes import REFUSED
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "ros2_ws" / "src" / "robolearn_ros"
@@ -108,7 +109,17 @@ def launched(name, **arguments):
     assert set(arguments) <= set(defaults), "no such launch argument"
     missing = [key for key, value in defaults.items() if value is None and key not in arguments]
     assert not missing, f"required: {missing}"
-    return start.function(Context({**defaults, **arguments}))
+    return what_ends_all(start.function(Context({**defaults, **arguments})))
+
+
+def what_ends_all(nodes):
+    """Replace each node's reaction to its end by the set of exit codes, of four, after which all others are stopped."""
+    for node in nodes:
+        ends = node.on_exit if callable(node.on_exit) else lambda event, context, always=node.on_exit: always
+        found = {code: ends(types.SimpleNamespace(returncode=code), None) for code in (0, 1, REFUSED, -9)}
+        assert all(action in (None, Shutdown(f"{node.name} ended")) for action in found.values())
+        node.on_exit = {code for code, action in found.items() if action}
+    return nodes
 
 
 def expected(specs):
@@ -116,7 +127,7 @@ def expected(specs):
         Node(
             package="robolearn_ros", executable=spec.executable, name=spec.name, namespace=spec.namespace,
             parameters=[*spec.parameter_files, dict(spec.parameters)], remappings=list(spec.remappings),
-            output="screen", on_exit=Shutdown(f"{spec.name} ended") if spec.essential else None,
+            output="screen", on_exit={0, 1, REFUSED, -9} if spec.essential else {REFUSED},
         )
         for spec in specs
     ]  # fmt: skip
@@ -156,7 +167,7 @@ def test_sim_is_deploy_with_a_simulated_robot():
 
 def test_teleop_starts_teleop_alone():
     (node,) = launched("teleop", namespace="a1", robot="go2")
-    assert (node.executable, node.namespace, node.on_exit) == ("teleop_node", "/a1", None)
+    assert (node.executable, node.namespace, node.on_exit) == ("teleop_node", "/a1", {REFUSED})
     assert node.parameters == [{"robot": "go2", "use_sim_time": False}]
 
 

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from robolearn.deploy.bringup import NODES, PACKAGE, parameter_files
+from robolearn.deploy.processes import REFUSED
 from robolearn.version import __version__
 from robolearn_ros.node import COMMON
 
@@ -131,6 +132,6 @@ def test_an_installed_executable_starts(installed, tmp_path):
         env={**os.environ, "PYTHONPATH": str(packages), "ROS_LOG_DIR": str(tmp_path)},
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
-    assert done.returncode == 1
+    assert done.returncode == REFUSED
     assert "unknown parameter 'polcy'. Did you mean 'policy'?" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

@@ -15,6 +15,7 @@ from stack import LIMIT, RELEASED, Node, Stack
 from std_msgs.msg import Bool, Float64MultiArray, Header, String
 
 from robolearn.deploy.modes import Mode
+from robolearn.deploy.processes import REFUSED
 from robolearn.deploy.robot import load_robot_file
 from robolearn.deploy.types import JointCommand, RobotState
 from robolearn.deploy.wire import CommandPacket, StatePacket
@@ -247,7 +248,7 @@ def test_a_stamped_velocity_command(recorder, tmp_path):
 )
 def test_what_cannot_work_is_refused(recorder, parameters, words):
     node = recorder(**parameters)
-    assert node.process.wait(LIMIT) == 1
+    assert node.process.wait(LIMIT) == REFUSED
     assert words in node.text()
     assert "Traceback" not in node.text()
 
@@ -255,7 +256,7 @@ def test_what_cannot_work_is_refused(recorder, parameters, words):
 def test_a_folder_that_cannot_be_made_is_refused(recorder, tmp_path):
     (tmp_path / "file").write_text("")
     node = recorder(out=tmp_path / "file" / "out")
-    assert node.process.wait(LIMIT) == 1
+    assert node.process.wait(LIMIT) == REFUSED
     assert "Not a directory" in node.text()
     assert "Traceback" not in node.text()
 

@@ -14,6 +14,7 @@ from geometry_msgs.msg import Twist
 from stack import LIMIT, RELEASED, ROOT, Node, Stack, Watch
 from std_msgs.msg import Bool, Float64MultiArray
 
+from robolearn.deploy.processes import REFUSED
 from robolearn_ros import qos
 
 
@@ -21,7 +22,7 @@ def refusal(folder, name, **parameters):
     """Start a node that must refuse; return what it says."""
     node = Node(folder, name, **parameters)
     try:
-        assert node.process.wait(LIMIT) == 1, node.text()
+        assert node.process.wait(LIMIT) == REFUSED, node.text()
     except subprocess.TimeoutExpired:
         node.kill()
         raise AssertionError(f"{name} did not end: {node.text()}") from None

@@ -8,9 +8,13 @@ import sys
 import pytest
 from stack import LIMIT, RELEASED, ROOT
 
+IMPATIENT = (
+    "import sys; from robolearn.cli import main, rehearse; rehearse.START = 5.0; sys.exit(main.main(sys.argv[1:]))"
+)
 
-def rehearse(folder, *words, policy=RELEASED):
-    command = [sys.executable, "-m", "robolearn.cli.main", "rehearse", str(policy), "--out", str(folder), *words]
+
+def rehearse(folder, *words, policy=RELEASED, program=("-m", "robolearn.cli.main")):
+    command = [sys.executable, *program, "rehearse", str(policy), "--out", str(folder), *words]
     environment = {**os.environ, "ROS_LOG_DIR": str(folder), "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=5 * LIMIT)
 
@@ -34,7 +38,34 @@ def test_a_file_that_is_not_there_is_said(tmp_path):
     assert done.stderr == f"robolearn: error: {tmp_path / 'gone.onnx'}: cannot be read (No such file or directory)\n"
 
 
-def test_a_fault_that_does_not_exist_is_refused(tmp_path):
-    done = rehearse(tmp_path, "--seconds", "0.5", "--fault", json.dumps({"kind": "nan_velocty"}))
+def test_a_fault_that_does_not_exist_is_refused_before_anything_starts(tmp_path):
+    done = rehearse(tmp_path / "out", "--fault", json.dumps({"kind": "nan_velocty"}))
     assert done.returncode == 2
-    assert "nan_velocity" in done.stderr
+    assert done.stderr == "robolearn: error: unknown fault 'nan_velocty'. Did you mean 'nan_velocity'?\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_own_robot_file_is_rehearsed_and_a_stop_before_the_fault_told(tmp_path):
+    """In this file joints may hardly move under the policy: it is stopped by itself, and the page says why."""
+    text = (ROOT / "hardware" / "robots" / "a1.yaml").read_text()
+    line = next(line for line in text.splitlines() if line.strip().startswith("velocity:"))
+    (tmp_path / "own.yaml").write_text(
+        text.replace(line, "  velocity: {mode: trip, stand: 0.6, policy: 0.05, debounce: 0.005}")
+    )
+    done = rehearse(tmp_path, "--robot", str(tmp_path / "own.yaml"), "sim_node.real_time_factor=0.0")
+    assert done.returncode == 1, done.stdout + done.stderr
+    told = (tmp_path / "rehearsal.txt").read_text()
+    assert "the robot stopped by itself: " in told and "joint velocity" in told
+    assert "arm " in told.split("requests of the operator")[1].split("safety")[0]
+
+
+def test_one_that_is_given_up_leaves_its_report(tmp_path):
+    """Nobody may ever stand up here: the battery of the simulated robot is empty from the start."""
+    fault = json.dumps(json.dumps({"kind": "battery_critical"}))
+    done = rehearse(tmp_path, f"sim_node.fault={fault}", program=("-c", IMPATIENT))
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"robolearn: error: arm refused: not clear: battery; what the nodes said is in {tmp_path / 'nodes.txt'}\n"
+    )
+    assert "start -> idle" in (tmp_path / "nodes.txt").read_text()
+    assert "given up" in (tmp_path / "rehearsal.html").read_text()

@@ -24,6 +24,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from robolearn.deploy.modes import Request
+from robolearn.deploy.processes import REFUSED
 from robolearn_ros import qos
 from robolearn_ros.terminal import Terminal, TerminalError, split_keys
 
@@ -253,7 +254,7 @@ def test_an_emergency_stop_without_a_monitor_is_said_loudly_and_sent_when_it_app
 )
 def test_bad_parameters_are_refused_with_one_line(parameter, message):
     teleop = Teleop(parameter, terminal=False)
-    assert teleop.process.wait(LIMIT) == 1
+    assert teleop.process.wait(LIMIT) == REFUSED
     teleop.reader.join(LIMIT)
     assert message in teleop.text
     assert "Traceback" not in teleop.text

@@ -6,7 +6,6 @@ written by whoever asked.
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import platform
@@ -22,6 +21,7 @@ from robolearn.config import ConfigError
 from robolearn.evaluate.sim2sim.results import Case, CaseResult
 from robolearn.evaluate.sim2sim.simulators import versions
 from robolearn.evaluate.sim2sim.spread import Results, Work, attempt
+from robolearn.packages import need
 
 LOCAL = "local"
 """Address of a Ray instance that lives as long as the command, on this machine."""
@@ -85,8 +85,7 @@ def _connected(address: str, processes: int) -> Iterator[Any]:
 
     With the connection ends whatever still runs.
     """
-    if importlib.util.find_spec("ray") is None:
-        raise ConfigError("the package 'ray' is not installed; run: pip install 'robolearn[cluster]'")
+    need("ray")
     if address not in (LOCAL, "auto"):
         _knock(address)
     with tempfile.TemporaryDirectory(prefix="robolearn-ray-") as folder:

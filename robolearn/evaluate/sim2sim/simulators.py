@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from robolearn import packages
 from robolearn.config import unknown
 from sim.actuators import ActuatorConfig
 from sim.scene import PhysicsConfig
@@ -84,10 +84,8 @@ def find(name: str) -> Simulator:
 
 def missing(simulator: Simulator) -> str:
     """Return why a simulator cannot run on this machine, in one line; empty when it can."""
-    if simulator.package and importlib.util.find_spec(simulator.package) is None:
-        extra = "gpu" if simulator.engine == "warp" else "sim2sim"
-        return f"package {simulator.package!r} is not installed: pip install 'robolearn[{extra}]'"
-    return ""
+    absent = simulator.package and not packages.is_installed(simulator.package)
+    return packages.missing(simulator.package) if absent else ""
 
 
 def versions() -> dict[str, str]:

@@ -11,6 +11,7 @@ from robolearn.cli import main as main_module
 from robolearn.cli.errors import CommandError
 from robolearn.cli.main import COMMANDS, command_parser, load_command, main
 from robolearn.config import ConfigError
+from robolearn.packages import MissingPackageError
 
 from .conftest import run_command
 
@@ -56,6 +57,7 @@ def test_an_unknown_option_is_one_line(capsys):
     ("error", "code", "text"),
     [
         (ConfigError("entry x:\n  is wrong"), 2, "entry x: is wrong"),
+        (MissingPackageError("get it"), 1, "get it"),
         (CommandError("no luck"), 1, "no luck"),
         (CommandError("bad words", 2), 2, "bad words"),
         (KeyboardInterrupt(), 130, "interrupted"),

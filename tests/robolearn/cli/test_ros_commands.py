@@ -3,15 +3,17 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from robolearn import packages
 from robolearn.cli import teleop
 from robolearn.cli.main import main
-from robolearn.deploy import processes
 
 from .conftest import run_command
 
+RELEASED = str(Path(__file__).parents[3] / "policies" / "a1_velocity_flat" / "policy.onnx")
 SLIM = """
 import sys
 for name in ("torch", "mujoco", "rclpy", "gymnasium", "matplotlib", "rich", "stable_baselines3", "onnx"):
@@ -68,10 +70,10 @@ def test_wrong_words_are_refused_in_one_line(capsys, monkeypatch, words, message
 
 @pytest.mark.parametrize("words", [["deploy", "--real"], ["request", "arm"], ["set", "budget=1"], ["teleop"]])
 def test_without_rclpy_one_line_says_what_to_install(capsys, monkeypatch, words):
-    monkeypatch.setattr(processes.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(packages, "is_installed", lambda name: False)
     code, line = failure(capsys, *words)
-    assert code == 2
-    assert "pip install 'robolearn[ros]'" in line
+    assert code == 1
+    assert "pip install '.[ros]'" in line
 
 
 def test_the_commands_need_no_training_packages(tmp_path):
@@ -116,9 +118,10 @@ def test_a_request_that_nobody_hears(tmp_path):
         (["--episodes", "0"], "--episodes 0: must be at least 1"),
         (["--seconds", "0.5"], "--seconds 0.5 --speed 1: must be at least 1"),
         (["--speed", "-1"], "--speed -1: must be at least 1, and from 0 to 100"),
-        (["--fault", "motor_off"], "--fault motor_off: not a JSON object"),
+        (["--fault", "motor_off"], "fault motor_off: not a JSON object"),
+        (["--fault", '{"kind": "motor_of"}'], "Did you mean 'motor_off'"),
     ],
 )
 def test_a_comparison_that_cannot_be_run_is_refused(words, message, capsys):
-    assert main(["sim2sim-deployed", "policy.onnx", *words]) == 2
+    assert main(["sim2sim-deployed", RELEASED, *words]) == 2
     assert message in capsys.readouterr().err

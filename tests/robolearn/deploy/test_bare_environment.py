@@ -84,5 +84,5 @@ def test_a_command_that_needs_more_says_what_to_install(bare):
         [bare, "-I", "-m", "robolearn.cli.main", "train", "a1_velocity_flat"], capture_output=True, text=True, cwd="/"
     )
     assert result.returncode == 1
-    assert "pip install 'robolearn[train]'" in result.stderr
+    assert "pip install '.[train]'" in result.stderr
     assert len(result.stderr.splitlines()) == 1

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from robolearn import packages
 from robolearn.config import ConfigError
-from robolearn.deploy import processes
 from robolearn.deploy.bringup import BringUp, NodeSpec, plan
-from robolearn.deploy.processes import Command, Ended, Processes, environment, need, node_words, nodes
+from robolearn.deploy.processes import REFUSED, Command, Ended, Processes, environment, node_words, nodes
 from robolearn.deploy.stop_signal import StopSignal
 
 LIMIT = 30.0
@@ -111,8 +111,9 @@ def test_ctrl_c_in_the_terminal_reaches_only_us(stage):
     ("body", "code", "text"),
     [
         ("print('error: no robot', flush=True); sys.exit(1)", 1, "b ended with exit code 1: no robot"),
-        ("sys.exit(0)", 0, "b ended with exit code 0: ready"),
-        ("signal.raise_signal(signal.SIGKILL)", -9, "b was killed by SIGKILL: ready"),
+        ("print('[ERROR] [17.25] [a1.b]: no.', flush=True); sys.exit(3)", 3, "b did not start: no"),
+        ("sys.exit(0)", 0, "b ended with exit code 0; its last line: ready"),
+        ("signal.raise_signal(signal.SIGKILL)", -9, "b was killed by SIGKILL; its last line: ready"),
         ("1 / 0", 1, "ZeroDivisionError: division by zero"),
     ],
 )
@@ -126,7 +127,7 @@ def test_an_essential_process_that_ends_is_named_with_its_last_words(stage, body
 
 
 def test_one_that_dies_before_a_word(stage):
-    assert str(Ended("a", 3, ())) == "a ended with exit code 3 without a word"
+    assert str(Ended("a", 4, ())) == "a ended with exit code 4 without a word"
 
 
 def test_without_the_recorder_the_robot_goes_on(stage):
@@ -139,6 +140,14 @@ def test_without_the_recorder_the_robot_goes_on(stage):
         assert alive(running.pid("robot"))
         stop.received = True
         assert running.watch(stop) is None
+
+
+def test_a_recorder_that_did_not_even_start_is_a_failed_start(stage):
+    """Nothing moves yet, and whoever asked for a recording should not find out afterwards that there is none."""
+    refused = f"print('error: no room', flush=True); sys.exit({REFUSED})"
+    with stage.processes(stage.command("robot"), stage.command("recorder", refused, essential=False)) as running:
+        ended = running.watch(StopSignal())
+        assert str(ended) == "recorder did not start: no room"
 
 
 def test_one_that_does_not_end_is_killed_and_holds_nobody_up(stage):
@@ -176,7 +185,7 @@ def test_when_the_runner_is_killed_the_nodes_end(stage):
     parent = stage.folder / "parent.py"
     parent.write_text(
         "import sys, time\n"
-        "from robolearn.deploy.processes import Command, Processes, environment\n"
+        "from robolearn.deploy.processes import REFUSED, Command, Processes, environment\n"
         f"command = Command('orphan', [sys.executable, {str(script)!r}])\n"
         "running = Processes([command], environment(), lambda line: None)\n"
         "running.start()\nprint(running.pid('orphan'), flush=True)\ntime.sleep(600)\n"
@@ -207,14 +216,8 @@ def test_the_environment_is_whole_and_fit_for_ros(monkeypatch):
     assert environment()["AMENT_PREFIX_PATH"] == "/opt/ros/kilted"
 
 
-def test_a_missing_package_is_named_with_the_command_that_installs_it():
-    need("yaml")
-    with pytest.raises(ConfigError, match=r"'no_such_thing' is not installed; run: pip install 'robolearn\[ros\]'"):
-        need("no_such_thing")
-
-
 def test_without_rclpy_nothing_is_started(monkeypatch):
-    monkeypatch.setattr(processes.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(packages, "is_installed", lambda name: False)
     with pytest.raises(ConfigError, match=r"source your ROS 2 installation"), nodes(plan(BringUp(simulated=False))):
         raise AssertionError("started")
 

@@ -72,7 +72,7 @@ def test_a_failing_renderer_says_what_to_install(monkeypatch):
 )
 def test_the_best_viewer_is_chosen(monkeypatch, display, installed, terminal, viewer):
     monkeypatch.setattr(viewers, "has_display", lambda: display)
-    monkeypatch.setattr(viewers.importlib.util, "find_spec", lambda name: object() if installed else None)
+    monkeypatch.setattr(viewers, "is_installed", lambda name: installed)
     for stream in (sys.stdin, sys.stdout):
         monkeypatch.setattr(stream, "isatty", lambda: terminal, raising=False)
     assert viewers.choose() == viewer
@@ -80,7 +80,7 @@ def test_the_best_viewer_is_chosen(monkeypatch, display, installed, terminal, vi
 
 def test_a_viewer_that_cannot_work_is_refused(monkeypatch):
     monkeypatch.setattr(viewers, "has_display", lambda: False)
-    monkeypatch.setattr(viewers.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(viewers, "is_installed", lambda name: False)
     with pytest.raises(RenderError, match="no display"):
         viewers.choose("native")
     with pytest.raises(RenderError, match="not installed"):

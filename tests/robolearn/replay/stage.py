@@ -145,7 +145,8 @@ class Stage:
             )  # fmt: skip
         if output.mode is not self.mode:
             self.say("safety_monitor/state", output.mode)
-            reason = output.stop_reason if output.mode in (Mode.DAMPING, Mode.ESTOP) else ""
+            stopped = output.mode in (Mode.DAMPING, Mode.ESTOP) or self.mode is Mode.POLICY
+            reason = output.stop_reason if stopped else ""
             self.note(**{"mode": output.mode, "from": self.mode, "message": reason, "time": self.now})
             self.mode = output.mode
         return output

@@ -375,5 +375,5 @@ def test_only_flat_ground_is_accepted():
 def test_a_missing_package_is_named_with_what_to_type(monkeypatch):
     monkeypatch.delitem(sys.modules, "sim.engines.drake_world")
     monkeypatch.setitem(sys.modules, "pydrake.geometry", None)
-    with pytest.raises(ConfigError, match=r"pip install 'robolearn\[sim2sim\]'"):
+    with pytest.raises(ConfigError, match=r"pip install '.\[sim2sim\]'"):
         make_engine("drake", sled(), 1)

@@ -70,7 +70,7 @@ class Drive:
         """Publish the cycle at time ``cycle``, s, and its reading."""
         fault = self._driver.state is Lifecycle.FAULT
         packet = self._state.pack(cycle, fault, state)
-        self._readings.publish(messages.multi_array(self._state.packet, packet))
+        self._readings.publish(messages.multi_array(self._state.packet, packet, self._driver.fault or ""))
         self._count += 1
         if state is None:
             return

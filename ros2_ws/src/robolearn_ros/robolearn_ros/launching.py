@@ -12,6 +12,7 @@ from launch_ros.actions import Node
 
 from robolearn.config import ConfigError, parse_settings
 from robolearn.deploy.bringup import PACKAGE, BringUp, NodeSpec, plan
+from robolearn.deploy.processes import REFUSED
 
 ARGUMENTS = {
     "robot": ("a1", "robot file: a name that ships, or the path of a YAML file"),
@@ -76,8 +77,12 @@ def _truth(name: str, text: str) -> bool:
 
 
 def _node(spec: NodeSpec) -> Node:
+    end = Shutdown(reason=f"{spec.name} ended")
+
+    def end_if_refused(event: Any, _: LaunchContext) -> Shutdown | None:
+        return end if event.returncode == REFUSED else None
+
     # The namespace is always given: without it, launch_ros would let files win over the parameters here.
-    options: dict[str, Any] = {"on_exit": Shutdown(reason=f"{spec.name} ended")} if spec.essential else {}
     return Node(
         package=PACKAGE,
         executable=spec.executable,
@@ -86,5 +91,5 @@ def _node(spec: NodeSpec) -> Node:
         parameters=[*spec.parameter_files, dict(spec.parameters)],
         remappings=list(spec.remappings),
         output="screen",
-        **options,
+        on_exit=end if spec.essential else end_if_refused,
     )

@@ -8,18 +8,27 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Quaternion, Vector3
 from sensor_msgs.msg import BatteryState, Imu, JointState
-from std_msgs.msg import Float64MultiArray
+from std_msgs.msg import Float64MultiArray, MultiArrayDimension
 
 from robolearn.deploy.robot import RobotFile
 from robolearn.deploy.types import Array, RobotState
 from robolearn.deploy.wire import Packet
 
+_LONGEST_NOTE = 200
 
-def multi_array(packet: Packet, data: array[float]) -> Float64MultiArray:
-    """Return a packet as a message."""
+
+def multi_array(packet: Packet, data: array[float], note: str = "") -> Float64MultiArray:
+    """Return a packet as a message; a ``note`` is for people, and cut off where it is too long."""
     message = Float64MultiArray(data=data)
     message.layout.data_offset = packet.fingerprint
+    if note:
+        message.layout.dim = [MultiArrayDimension(label=note[:_LONGEST_NOTE])]
     return message
+
+
+def note_of(message: Float64MultiArray) -> str:
+    """Return the note that came with a packet; empty where there is none."""
+    return message.layout.dim[0].label[:_LONGEST_NOTE] if message.layout.dim else ""
 
 
 def to_time(seconds: float) -> Time:

@@ -27,6 +27,7 @@ from std_msgs.msg import Header
 
 from robolearn.config import ConfigError, unknown
 from robolearn.deploy.onnx_file import PolicyFileError
+from robolearn.deploy.processes import REFUSED
 from robolearn.deploy.stop_signal import StopSignal
 from robolearn_ros import qos
 from robolearn_ros.inbox import Inbox
@@ -321,7 +322,8 @@ class RobotNode(LifecycleNode):
 
 
 def main(make: Callable[[], RobotNode], arguments: Sequence[str] | None = None) -> int:
-    """Run one node until SIGINT, SIGTERM or SIGHUP; return the exit code: 0 after a clean end, 1 after a refusal.
+    """Run one node until SIGINT, SIGTERM or SIGHUP; return the exit code: 0 after a clean end, ``REFUSED`` where it did
+    not start at all, 1 after anything else.
 
     rclpy's own signal handlers would invalidate the context first, and nothing can be published afterwards: ours only
     wake the loop, the robot is made safe, and then the context ends.
@@ -337,6 +339,7 @@ def main(make: Callable[[], RobotNode], arguments: Sequence[str] | None = None) 
             code = _spin(node, stop)
         except REFUSALS as error:
             print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+            code = REFUSED
         finally:
             if node is not None and not node.close():
                 code = 1
@@ -351,7 +354,7 @@ def _spin(node: RobotNode, stop: StopSignal) -> int:
         if node.value("autostart"):
             for step in (node.trigger_configure, node.trigger_activate):
                 if not stop.received and step() is not TransitionCallbackReturn.SUCCESS:
-                    return 1
+                    return REFUSED
         # A collection that goes through all that was imported stops every thread, the control loop too: 40 ms were
         # measured. What lives now lives to the end, so only what comes later is looked at.
         gc.freeze()

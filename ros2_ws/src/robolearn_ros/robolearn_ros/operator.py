@@ -247,7 +247,16 @@ class Operator:
             ConfigError: the policy has no such setting, or the value is outside of its range.
             OperatorError: there is no policy.
         """
-        self._set("policy_node", setting, float(value), timeout)
+        try:
+            self._set("policy_node", setting, float(value), timeout)
+        except ConfigError:
+            seen = "policy_node: settings"
+            self.wait_for(lambda: seen in self.diagnostics, timeout, "the list of the policy's settings")
+            if setting in self.diagnostics[seen]:
+                raise
+            if not self.diagnostics[seen]:
+                raise ConfigError(f"unknown setting {setting!r}: the policy has none") from None
+            raise unknown("setting", setting, self.diagnostics[seen]) from None
 
     def _set(self, node: str, parameter: str, value: bool | str | float, timeout: float) -> None:
         if isinstance(value, bool):

@@ -102,8 +102,9 @@ class PolicyNode(RobotNode):
         return SetParametersResult(successful=True)
 
     def _report_settings(self) -> None:
-        if self._policy is not None and self._policy.settings:
-            self.report("settings", OK, "as the policy is given them", self._policy.settings)
+        if self._policy is not None:
+            what = "as the policy is given them" if self._policy.settings else "the policy has none"
+            self.report("settings", OK, what, self._policy.settings)
 
     def _run(self) -> None:
         while not self._ended.is_set():

@@ -58,7 +58,7 @@ LATCH_RETRY = 1.0
 """s of wall time between two tries to write the latch file."""
 ESTOP = "estop"
 """Topic of the operator's button."""
-DRIVE_FAULT = "the drives' driver is in fault: it damps, whatever is commanded"
+DRIVE_FAULT = "the drives' driver is in fault and damps"
 
 
 class Asked:
@@ -133,7 +133,7 @@ class SafetyMonitorNode(RobotNode):
         self._now = 0.0 if self._simulated else time.monotonic()
         self._command: AnyFloat = np.zeros(self._command_count)
         self._cmd_vel, self._policy_beat, self._drive_heard = LastHeard(), LastHeard(), LastHeard()
-        self._fault = ""
+        self._fault = self._drive_fault = ""
         self._pressed = False
         self._refused = 0
         self._try_again = 0.0  # wall time at which the latch file is tried again; 0: all is well
@@ -293,7 +293,10 @@ class SafetyMonitorNode(RobotNode):
             return None
         now = math.nan if self._simulated else time.monotonic()
         try:
-            return self._cycles.unpack(message.data, message.layout.data_offset, now)
+            cycle = self._cycles.unpack(message.data, message.layout.data_offset, now)
+            if cycle.fault:
+                self._drive_fault = f"{DRIVE_FAULT} ({messages.note_of(message) or 'its diagnostics say why'})"
+            return cycle
         except WireError as error:
             self._refused += 1
             self.report("topic robot_state", ERROR, str(error), {"refused": self._refused})
@@ -327,7 +330,7 @@ class SafetyMonitorNode(RobotNode):
             policy_age=self._policy_age(now),
             monitor_age=0.0,
             hardware_age=self._drive_heard.age(now),
-            fault=self._deaf or self._fault or (DRIVE_FAULT if cycle is not None and cycle.fault else ""),
+            fault=self._deaf or self._fault or (self._drive_fault if cycle is not None and cycle.fault else ""),
         )
         tick = self._loop.tick(inputs, now)
         self._pressed = False
@@ -351,7 +354,8 @@ class SafetyMonitorNode(RobotNode):
         before, self._mode = self._mode, output.mode
         self._state.publish(String(data=output.mode))
         self._estop_active.publish(Bool(data=output.mode is Mode.ESTOP))
-        reason = output.stop_reason if output.mode in (Mode.DAMPING, Mode.ESTOP) else ""
+        stopped = output.mode in (Mode.DAMPING, Mode.ESTOP) or before is Mode.POLICY
+        reason = output.stop_reason if stopped else ""
         self._publish_event({"mode": output.mode, "from": before, "message": reason, "time": self._now})
         self.get_logger().info(f"{before or 'start'} -> {output.mode}{': ' if reason else ''}{reason}")
 

@@ -18,7 +18,7 @@ from rosgraph_msgs.msg import Clock
 from std_srvs.srv import Trigger
 
 from hardware.base import RobotDriver
-from hardware.faults import FaultInjector
+from hardware.faults import FaultInjector, parse_fault
 from hardware.hoist import Hoist
 from hardware.mujoco_robot import MujocoRobot
 from robolearn.config import ConfigError
@@ -29,22 +29,20 @@ from robolearn_ros.drive import ROLE, Drive, Order
 from robolearn_ros.node import OK, WARN, Parameter, RobotNode
 from robolearn_ros.node import main as run
 from sim.ground import Plane
-from sim.robots import load_robot
+from sim.robots import Robot, list_robots, load_robot
 from sim.scene import PhysicsConfig, build_scene
 
 PARAMETERS = (
+    Parameter("description", "", "robot description, a name or a YAML file; empty: that with the robot file's name"),
     Parameter("lock_step", True, "wait for the command that answers a cycle before time goes on"),
     Parameter("real_time_factor", 1.0, "largest speed of simulated time; 0: as fast as it goes", 0.0, 100.0),
     Parameter("hoisted", False, "hold the robot by a soft rope, feet off the ground; false lowers it", live=True),
+    Parameter("patience", 2.0, "s of wall time that lock step waits for a command; then time runs on", 0.1, 600.0),
     Parameter("timestep", 0.002, "physics step, s", 0.0005, 0.005),
     Parameter("seed", 0, "of random faults", 0, 2**31 - 1),
     Parameter("fault", "", "JSON object: kind, and its parameters, is injected at once; empty: ends all", live=True),
     Parameter("push", "", "JSON array [x, y, z]: pushes the base, N s, world frame, within 50 ms", live=True),
 )
-ANSWER_LIMIT = 2.0
-"""s of wall time that lock step waits. After that the controller counts as gone and time runs on without it.
-
-Before the first answer it waits for ever: the world begins with its controller."""
 AGAIN = 0.05
 """s of wall time after which an unanswered cycle is published again: readings are sent without assurance."""
 WISH_LIMIT = 1.0
@@ -68,7 +66,7 @@ class SimNode(RobotNode):
     def setup(self) -> None:
         """Build the world and put the robot on its feet."""
         self._robot = load_robot_file(self.value("robot"))
-        description = load_robot(self.value("robot"))
+        description = self._description()
         physics = PhysicsConfig(timestep=self.value("timestep"))
         scene = build_scene(description, Plane(), physics)
         self._world = MujocoRobot(scene.model, self._robot.joints, description.base, self._robot.effort_limit)
@@ -84,6 +82,20 @@ class SimNode(RobotNode):
                     self._wish(name, self.value(name))()
                 except (ValueError, TypeError) as error:
                     raise ConfigError(f"parameter {name!r}: {error}") from error
+
+    def _description(self) -> Robot:
+        """Return the robot that the world is made of.
+
+        Raises:
+            ConfigError: there is none of this name, or it has other joints than the robot file.
+        """
+        name = self.value("description") or self._robot.name
+        if not self.value("description") and name not in list_robots():
+            raise ConfigError(
+                f"no robot description has the name of the robot file, {name!r}; those with this package: "
+                f"{', '.join(list_robots())}. Give yours: sim_node.description=FILE.yaml (docs/bring_your_own_robot.md)"
+            )
+        return load_robot(name)
 
     def start(self) -> None:
         """Let time run; it begins with the first command where lock step is on."""
@@ -112,7 +124,7 @@ class SimNode(RobotNode):
         self._driver.disconnect()
 
     def _run(self) -> None:
-        factor = self.value("real_time_factor")
+        factor, self._patience = self.value("real_time_factor"), self.value("patience")
         due = time.monotonic()
         while not self._ended.is_set():
             while not self._wishes.empty():
@@ -130,7 +142,11 @@ class SimNode(RobotNode):
             due = self._rest(due, self._robot.control_dt / pace) if pace else time.monotonic()
 
     def _exchange(self, now: float, state: RobotState | None) -> Order | None:
-        """Publish a cycle and return the command that answers it; in lock step, wait for it."""
+        """Publish a cycle and return the command that answers it; in lock step, wait for it.
+
+        Without an answer within ``patience`` the controller counts as gone, and time runs on. For the first one it
+        waits for ever: the world begins with its controller.
+        """
         waits = self.value("lock_step") and (self._answering or not self._heard)
         begin = time.monotonic()
         while True:
@@ -141,14 +157,14 @@ class SimNode(RobotNode):
             order = self._await(now)
             if order is not None or self._ended.is_set():
                 return order
-            if self._heard and time.monotonic() - begin >= ANSWER_LIMIT:
+            if self._heard and time.monotonic() - begin >= self._patience:
                 self._lose_step(now)
                 return None
             self._again += 1
 
     def _lose_step(self, cycle: float) -> None:
         """Say that time runs on without the controller: it is not in lock step until it answers again."""
-        message = f"no command answered the cycle of {cycle:.3f} s within {ANSWER_LIMIT:g} s: time runs on without it"
+        message = f"no command answered the cycle of {cycle:.3f} s within {self._patience:g} s: time runs on without it"
         self.get_logger().warning(message)
         self.report("lock step", WARN, message)
 
@@ -232,10 +248,7 @@ class SimNode(RobotNode):
         assert injector is not None  # ``setup`` made it
         if not text:
             return injector.clear
-        data = json.loads(text)
-        if not isinstance(data, dict) or "kind" not in data:
-            raise ValueError("needs a JSON object with the entry 'kind'")
-        FaultInjector(self._world, self._world).inject(**data)  # raises where anything is wrong with it
+        data = parse_fault(text, [motor.joint for motor in self._world.motors])
 
         def inject() -> None:
             fault = injector.inject(**data)

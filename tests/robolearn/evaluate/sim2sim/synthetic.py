@@ -6,12 +6,13 @@ import numpy as np
 
 from robolearn.evaluate.sim2sim.measures import MEASURES, SCORE, overall
 from robolearn.evaluate.sim2sim.results import JOINT, NOMINAL, Case, CaseResult, Experiment
+from robolearn.packages import missing
 
 SEEDS, EPISODES = 5, 6
 POLICIES = {"a1_flat": 1.0, "a1_flat_again": 0.98, "a1_not_randomised": 0.5}
 SIMULATORS = {"mujoco": 0.0, "mujoco-soft": 0.1, "mujoco-motor": 0.16, "pybullet": 0.28, "drake": 0.22}
 SWEEPS = ("mujoco", "pybullet", "drake")
-ABSENT = {"warp": "package 'mujoco_warp' is not installed: pip install 'robolearn[gpu]'"}
+ABSENT = {"warp": missing("mujoco_warp")}
 CRASHED = ("drake", "push", 30.0, 3)
 NO_STEPS = "pybullet"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from robolearn import packages
 from robolearn.config import ConfigError
 from robolearn.evaluate.sim2sim import cluster
 from robolearn.evaluate.sim2sim import suite as suites
@@ -56,13 +57,13 @@ def run(folder, spread, after=lambda done: None):
 
 
 def test_without_the_package_it_is_said_how_to_get_it(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"pip install 'robolearn\[cluster\]'"):
+    monkeypatch.setattr(packages, "is_installed", lambda name: False)
+    with pytest.raises(ConfigError, match=r"pip install '.\[cluster\]'"):
         next(local([case(1)], work))
 
 
 def test_an_address_where_there_is_no_cluster_is_named(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(packages, "is_installed", lambda name: True)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     for address, message in (("head", "give HOST:PORT"), (f"ray://127.0.0.1:{port}", "nobody answers")):
