@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 MAX_LINES = 600
 OURS = ("robolearn", "sim", "hardware", "ros2_ws")
 LIGHT = {"numpy", "yaml"}
-CONFIG = ("robolearn.config", "robolearn.version")
+CONFIG = ("robolearn.config", "robolearn.packages", "robolearn.version")
 
 
 def imports_of(source: str, module: str, is_package: bool) -> set[str]:

@@ -85,7 +85,7 @@ class TestTable:
         assert max(map(len, shown.splitlines())) <= WIDTH
         for name in (*synthetic.POLICIES, *synthetic.SIMULATORS):
             assert name in shown
-        assert "not run: warp: package 'mujoco_warp' is not installed" in shown
+        assert "not run: warp: the package 'mujoco_warp' is not installed" in shown
         assert "failed: a1_flat in drake: push 30, seed 3: process ended with signal 11 (SIGSEGV)" in shown
         assert "0, 25 unsupported" in shown
         assert "a1_flat and a1_flat_again cannot be told apart" in shown

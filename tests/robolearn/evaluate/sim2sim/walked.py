@@ -93,6 +93,7 @@ class Walked:
             notes=tuple(self.notes),
             modes=(),
             silent=np.zeros(0),
+            start=0.0,
             counts={},
             unreadable={},
             complete=True,
