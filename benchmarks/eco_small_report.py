@@ -41,8 +41,9 @@ def summarise(rows: Sequence[Row]) -> list[dict[str, Any]]:
     groups = sorted({(row["label"], row["share"], row["weight"]) for row in rows})
     for label, share, weight in groups:
         found = [row for row in rows if (row["label"], row["share"], row["weight"]) == (label, share, weight)]
-        cost, learned, gain, budget = (
-            np.array([row[name] for row in found]) for name in ("cost", "cost_train", "return", "budget")
+        cost, learned, gain, gained, budget = (
+            np.array([row[name] for row in found])
+            for name in ("cost", "cost_train", "return", "return_train", "budget")
         )
         mean, total = student_mean(cost / budget if share > 0 else cost), student_mean(gain)
         lines.append(
@@ -51,7 +52,8 @@ def summarise(rows: Sequence[Row]) -> list[dict[str, Any]]:
                 "cost": float(cost.mean()), "level": mean, "cost_std": _relative(cost), "return": total,
                 "learned": student_mean(learned / budget), "learned_std": _relative(learned),
                 "episode": float(np.mean([row["cost_episode"] / row["budget"] for row in found])),
-                "return_std": _relative(gain), "length": float(np.mean([row["length"] for row in found])),
+                "return_std": _relative(gain), "gained": student_mean(gained), "gained_std": _relative(gained),
+                "length": float(np.mean([row["length"] for row in found])),
                 "violation": float(np.mean([row["violation_area"] for row in found])),
                 "steps": found[0]["steps"], "seconds": float(np.mean([row["seconds"] for row in found])),
             }
@@ -120,7 +122,7 @@ def write_report(table: Path, out: Path, task: str, cost: str, unit: str, comman
 _HEADER = (
     "algorithm", "budget, share", "price", "seeds", "cost", "share of budget [95 %]", "deviation of cost",
     "while learning [95 %]", "its deviation", "of an episode's sum", "return [95 %]", "deviation of return",
-    "episode, steps", "violation area", "steps", "s",
+    "return while learning [95 %]", "its deviation", "episode, steps", "violation area", "steps", "s",
 )  # fmt: skip
 
 
@@ -133,7 +135,7 @@ def _cells(line: Row) -> list[str]:
         _text(level, 3) if bounded else "", _share(line["cost_std"]),
         _text(line["learned"], 3) if bounded else "", _share(line["learned_std"]),
         f"{line['episode']:.3f}" if bounded else "",
-        _text(gain, 0), _share(line["return_std"]),
+        _text(gain, 0), _share(line["return_std"]), _text(line["gained"], 0), _share(line["gained_std"]),
         f"{line['length']:.0f}", f"{line['violation']:.3f}", f"{line['steps']:.3g}", f"{line['seconds']:.0f}",
     ]  # fmt: skip
 

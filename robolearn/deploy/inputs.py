@@ -172,6 +172,8 @@ class PolicyResult:
         inference_time: s.
         stamp: s on the controller's clock when it was finished; one that is not newer is the same output.
         settings: (S,) what the operator had set, in the order of the contract.
+        evaluation: how many outputs the policy has given since it forgot its past, this one included: a request that it
+            never saw did not move its memory.
     """
 
     joint_target: AnyFloat
@@ -180,6 +182,7 @@ class PolicyResult:
     inference_time: float
     stamp: float
     settings: AnyFloat = field(default_factory=lambda: np.zeros(0))
+    evaluation: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

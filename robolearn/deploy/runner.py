@@ -68,10 +68,12 @@ class PolicyRunner:
         theirs, ours = policy.contract.robot.joints, robot.joints
         self._to_policy: Indices = np.array([ours.index(joint) for joint in theirs])
         self._to_robot: Indices = np.array([theirs.index(joint) for joint in ours])
+        self._evaluation = 0
 
     def reset(self) -> None:
         """Forget the past: before the policy takes over."""
         self._policy.reset()
+        self._evaluation = 0
 
     def evaluate(self, state: RobotState, command: AnyFloat, now: float) -> PolicyResult:
         """Return the policy's output for a reading and a velocity command (C,), stamped ``now``."""
@@ -85,6 +87,7 @@ class PolicyRunner:
         settings = self._policy.settings  # read once: it may be replaced meanwhile
         begin = self._timer()
         output = self._policy.step({name: given[name] for name in self._policy.contract.readings} | settings)
+        self._evaluation += 1
         return PolicyResult(
             joint_target=output.joint_target[self._to_robot],
             action=output.action[self._to_robot],
@@ -92,6 +95,7 @@ class PolicyRunner:
             inference_time=self._timer() - begin,
             stamp=now,
             settings=np.array(list(settings.values()), np.float64),
+            evaluation=self._evaluation,
         )
 
     def late(self, now: float) -> None:

@@ -208,6 +208,7 @@ class PolicyPackets:
         }  # fmt: skip
         answered = {
             "number": 1,
+            "evaluation": 1,
             "inference_time": 1,
             "joint_target": count,
             "action": count,
@@ -258,6 +259,7 @@ class PolicyPackets:
         return self.output.pack(
             **settings,
             number=number,
+            evaluation=result.evaluation,
             inference_time=result.inference_time,
             joint_target=result.joint_target,
             action=result.action,
@@ -271,9 +273,10 @@ class PolicyPackets:
             WireError: it is not such a packet.
         """
         part = self.output.unpack(data, fingerprint)
-        number = float(part["number"][0])
-        if not number.is_integer():
-            raise WireError(f"policy_output: number {number} is no whole number")
+        number, evaluation = float(part["number"][0]), float(part["evaluation"][0])
+        for name, value in (("number", number), ("evaluation", evaluation)):
+            if not value.is_integer():
+                raise WireError(f"policy_output: {name} {value} is no whole number")
         return int(number), PolicyResult(
             joint_target=part["joint_target"],
             action=part["action"],
@@ -281,6 +284,7 @@ class PolicyPackets:
             inference_time=float(part["inference_time"][0]),
             stamp=now,
             settings=part.get("settings", np.zeros(0)),
+            evaluation=int(evaluation),
         )
 
 

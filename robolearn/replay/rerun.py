@@ -185,29 +185,72 @@ def _evaluate(
     if not len(asked):
         return
     numbers, firsts = asked.column("number"), asked.column("first")
+    evaluations = recording.answered.column("evaluation") if len(recording.answered) else np.zeros(0)
     known = False  # whether the policy remembers what it remembered then
-    for i in range(len(asked)):
+    count = 0  # outputs since it forgot its past
+    waiting: list[int] = []  # requests without an answer: whether the policy saw them, the next answer tells
+
+    def step(i: int) -> PolicyResult | None:
+        nonlocal known, count
+        settings = held[i]
         if firsts[i]:
             runner.reset()
-            known = True
-        elif i == 0 or numbers[i] != numbers[i - 1] + 1:
-            known = False
-        settings = held[i]
+            known, count = True, 0
         known = known and settings is not None
         if not known or settings is None:
-            yield i, None, None
-            continue
+            return None
         policy.set(settings)
-        state = RobotState(
-            position=asked["position"][i],
-            velocity=asked["velocity"][i],
-            torque=np.zeros(len(recording.robot.joints)),
-            orientation=asked["orientation"][i],
-            angular_velocity=asked["angular_velocity"][i],
-            sequence=i,
-            stamp=0.0,
-        )
-        yield i, _answer(recording, i), runner.evaluate(state, asked["command"][i], 0.0)
+        count += 1
+        return runner.evaluate(_reading(recording, i), asked["command"][i], 0.0)
+
+    for i in range(len(asked)):
+        if i == 0 or numbers[i] != numbers[i - 1] + 1:
+            known = False
+        answer = _answer(recording, i)
+        if answer is None:
+            waiting.append(i)
+            continue
+        seen = _seen([*waiting, i], firsts, count, int(evaluations[answer]))
+        known = known and seen is not None
+        for j in waiting:
+            if seen is not None and j in seen:
+                step(j)
+            yield j, None, None
+        waiting = []
+        yield i, answer, step(i)
+    yield from ((j, None, None) for j in waiting)
+
+
+def _seen(requests: Sequence[int], firsts: Array, count: int, evaluation: int) -> Sequence[int] | None:
+    """Return which requests the policy saw, of some in a row of which only the last has an answer; None: nobody knows.
+
+    Args:
+        requests: their places.
+        firsts: (N,) whether the policy forgets its past before a request.
+        count: outputs that it had given before them since it forgot its past.
+        evaluation: the same with the answer.
+    """
+    for seen in (requests, requests[-1:]):
+        total = count
+        for i in seen:
+            total = 1 if firsts[i] else total + 1
+        if total == evaluation:
+            return seen
+    return None
+
+
+def _reading(recording: Recording, request: int) -> RobotState:
+    """Return what the policy was given of the robot."""
+    asked = recording.asked
+    return RobotState(
+        position=asked["position"][request],
+        velocity=asked["velocity"][request],
+        torque=np.zeros(len(recording.robot.joints)),
+        orientation=asked["orientation"][request],
+        angular_velocity=asked["angular_velocity"][request],
+        sequence=request,
+        stamp=0.0,
+    )
 
 
 def _answer(recording: Recording, request: int) -> int | None:

@@ -133,11 +133,11 @@ def test_what_the_operator_had_set_comes_with_the_answer(target, settings):
     assert same(packets.answered(*over(packets.output, packets.answer(7, result)), now=0.0)[1].settings, settings)
 
 
-def test_packets_of_a_policy_without_settings_are_as_before_there_were_any():
-    """Recordings of then are read by this fingerprint."""
-    assert f"{POLICY.input.fingerprint:08x} {POLICY.output.fingerprint:08x}" == "da3a646a 0a3ac33a"
+def test_the_packets_of_a_policy_have_the_form_that_recordings_are_read_by():
+    """Another fingerprint makes every earlier recording unreadable: then say so in the change log."""
+    assert f"{POLICY.input.fingerprint:08x} {POLICY.output.fingerprint:08x}" == "da3a646a 32c4401f"
     assert "settings" not in POLICY.output.unpack(
-        POLICY.output.pack(number=0, inference_time=0, joint_target=0, action=0, observation=0),
+        POLICY.output.pack(number=0, evaluation=0, inference_time=0, joint_target=0, action=0, observation=0),
         POLICY.output.fingerprint,
     )
 

@@ -35,6 +35,7 @@ class Stage:
     Attributes:
         messages: (topic, ns, serialized), in order.
         miscompute: changes the reading that the policy gets, but not the one that is recorded.
+        unseen: numbers of the requests that the policy never sees: it was paused, or they were lost on the way.
     """
 
     def __init__(self, policy=None, latched=False, robot="a1"):
@@ -43,6 +44,7 @@ class Stage:
         self.now = 50.0
         self.messages = []
         self.miscompute = lambda state: state
+        self.unseen = set()
         self.position = self.robot.default_pose.copy()
         self.changes = {}
         self.sequence = 0
@@ -84,6 +86,8 @@ class Stage:
     def evaluate(self, state, command, now):
         self.number += 1
         self.put("policy_input", self.packets.input, self.packets.ask(self.number, self.first, state, command))
+        if self.number in self.unseen:
+            return None  # and the first request comes again as the first
         if self.first:
             self.runner.reset()
         self.first = False

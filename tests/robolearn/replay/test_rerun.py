@@ -97,6 +97,31 @@ def test_a_missing_answer_is_left_out(stage, tmp_path):
     assert (found.outputs, found.skipped) == (stage.number - 2, 2)
 
 
+@pytest.mark.parametrize(
+    ("unseen", "dropped", "skipped"),
+    [
+        ({8}, [], 1),  # paused for a moment: its memory did not move, and the next output has the same past
+        ({8, 9, 10}, [], 3),
+        ({1, 2}, [], 2),  # the first request of a walk comes again until it is answered
+        ({8, 12}, [5], 3),
+        ({8}, [6], 2),  # answers: 6 is the answer to request 7, so of 7 and 8 the policy saw one; nobody can tell which
+    ],
+)
+def test_a_request_that_the_policy_never_saw_moves_no_memory(policy_file, tmp_path, unseen, dropped, skipped):
+    stage = Stage(policy_file)
+    stage.unseen = unseen
+    stage.play(0.6)
+    assert stage.number > 20
+    if dropped:
+        stage.drop("policy_output", dropped)
+    found = rerun(load(stage.write(tmp_path)))
+    assert found.identical
+    if unseen == {8} and dropped:
+        assert found.skipped == stage.number - 6
+    else:
+        assert (found.outputs, found.skipped) == (stage.number - skipped, skipped)
+
+
 def test_the_beginning_of_a_second_walk_forgets_the_first(policy_file, tmp_path):
     stage = Stage(policy_file).play(0.1)
     assert stage.ask("stand")
