@@ -8,6 +8,7 @@ import numpy as np
 
 from robolearn_ros import policy_node
 from robolearn_ros.node import Parameter, main
+from robolearn_ros.safety_monitor import PATIENCE
 
 KINDS = ("", "nan_action", "nan_observation", "wild", "silent", "late", "garbage")
 
@@ -22,7 +23,7 @@ class FakePolicy(policy_node.PolicyNode):
         if trouble == "silent":
             return
         if trouble == "late":
-            time.sleep(0.7)
+            time.sleep(PATIENCE + 0.2)
         if trouble == "garbage":
             message.data = message.data[:-1]
         super()._answer(message)

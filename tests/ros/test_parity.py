@@ -99,6 +99,7 @@ def through_ros(folder):
                 if enough.wait(1.0):
                     break
             assert enough.is_set()
+        assert not monitor._policy.late_answers, "an answer came later than PATIENCE: too busy a computer for this"
     finally:
         for node in reversed(nodes):
             node.close()
