@@ -58,7 +58,8 @@ def run(args: argparse.Namespace) -> int:
             failed = running.watch(stop)
             print(f"Stopping{' because ' + failed.name + ' ended' if failed else ''} ...", flush=True)
     if failed is not None:
-        raise CommandError(f"{failed}. All other nodes were stopped", EXIT_FAILURE)
+        end = "" if str(failed).endswith(("?", ".")) else "."
+        raise CommandError(f"{failed}{end} All other nodes were stopped", EXIT_FAILURE)
     print("All nodes are stopped.")
     return 0
 

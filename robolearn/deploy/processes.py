@@ -5,6 +5,7 @@ It needs no ROS installation: a node is ``python -m robolearn_ros.NODE``.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import re
@@ -198,7 +199,9 @@ class Processes:
         return _Running(command, process, partial(self._say, command.name))
 
     def _say(self, name: str, line: str) -> None:
-        with self._showing:
+        # Perhaps nobody reads any more (deploy | head): nothing is shown then, but the nodes' pipes are still emptied, as
+        # a full one would hold up its node.
+        with self._showing, contextlib.suppress(OSError):
             self._show(f"{name:<{self._width}} | {line}")
 
 

@@ -150,6 +150,17 @@ def test_a_recorder_that_did_not_even_start_is_a_failed_start(stage):
         assert str(ended) == "recorder did not start: no room"
 
 
+def test_nobody_reads_what_is_shown_but_no_node_is_held_up(stage):
+    """`robolearn deploy | head`: pipes of 64 kB would fill, and the node that writes into one would stand still."""
+
+    def gone(line):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    much = "for _ in range(5000): print('x' * 99)\nsys.stdout.flush()\nnote('wrote all')"
+    with Processes([stage.command("a", much)], dict(os.environ), gone):
+        wait_until(lambda: "a wrote all" in stage.diary())
+
+
 def test_one_that_does_not_end_is_killed_and_holds_nobody_up(stage):
     deaf = stage.command("deaf", "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('deaf', flush=True)")
     running = stage.processes(stage.command("a"), deaf)
