@@ -199,7 +199,7 @@ class Processes:
         return _Running(command, process, partial(self._say, command.name))
 
     def _say(self, name: str, line: str) -> None:
-        # Perhaps nobody reads any more (deploy | head): nothing is shown then, but the nodes' pipes are still emptied, as
+        # Perhaps nobody reads any more (deploy | head): nothing is shown then, but the pipes are still emptied, as
         # a full one would hold up its node.
         with self._showing, contextlib.suppress(OSError):
             self._show(f"{name:<{self._width}} | {line}")
