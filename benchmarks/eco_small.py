@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,9 @@ NETWORK = {"actor_hidden": (64, 64), "critic_hidden": (64, 64), "init_std": 0.6}
 # A budget that binds before the robot hops well makes it stand: a price comes only once episodes have been long.
 WARM_UP = 0.8
 PID = DualConfig("pid", kp=0.6, ki=0.1, kd=0.3, delay=5, smoothing=0.5, largest=0.5, warm_up=WARM_UP)
+# A robot that is too fast is so at every step, whatever it does: far from its budget this cost has no slope. So the
+# budget acts while the robot learns to move, and gently, as 25 of 1000 steps make a price of one budget 40 times dearer.
+SPEED_PID = replace(PID, kp=0.1, ki=0.01, kd=0.05, warm_up=0.0)
 # The release's 1e-3 reaches 1.5 in as many iterations as there are here.
 RELEASE = DualConfig("adam", lr=5e-3, largest=1e9, maximum=1e9, warm_up=WARM_UP)
 LEARNING_RATE, SCHEDULE = 6e-4, "linear"
@@ -59,8 +63,9 @@ ALGORITHMS: Mapping[str, Mapping[str, Any]] = {
     "crpo": {"eco": {"algorithm": "crpo"}, "constraint": {}},
     "cat": {"eco": {"algorithm": "cat"}, "constraint": {}},
 }
-PRICES = (0.001, 0.002, 0.004, 0.008)
-"""Rewards that a W costs in a step. ECO's multipliers come to 0.001 to 0.006 with the budgets tried."""
+PRICES = (0.0005, 0.0007, 0.001, 0.002)
+"""Rewards that a W costs in a step. ECO's multipliers come to 0.001 to 0.006 with the budgets tried, but from the first
+step on, 0.001 keeps the robot from learning to hop."""
 COLUMNS = (
     "label", "share", "weight", "seed", "budget", "cost", "cost_mean_action", "return", "return_mean_action", "length",
     "cost_episode", "cost_train", "return_train", "violation_area", "steps", "seconds",
@@ -206,6 +211,9 @@ def build(task: Mapping[str, Any]) -> tuple[PlanarEnv, OnPolicyRunner]:
     else:
         given = ALGORITHMS[label]
         entries = {"kind": "rate", "aim": AIM, "dual": DualConfig(warm_up=WARM_UP), **given["constraint"]}
+        if task["cost_name"] == "speed_excess":
+            dual = entries["dual"]
+            entries["dual"] = SPEED_PID if dual is PID else replace(dual, warm_up=0.0)
         entry = ConstraintConfig(task["cost_name"], task["budget"], "W", **entries)
         # CaT's ramp is 500 of some thousand iterations in its publication.
         config = EcoConfig({"power": entry}, **given["eco"], termination_ramp=max(1, task["iterations"] // 2))
