@@ -35,7 +35,7 @@ NETWORK = {"actor_hidden": (64, 64), "critic_hidden": (64, 64), "init_std": 0.6}
 WARM_UP = 0.8
 PID = DualConfig("pid", kp=0.6, ki=0.1, kd=0.3, delay=5, smoothing=0.5, largest=0.5, warm_up=WARM_UP)
 # A robot that is too fast is so at every step, whatever it does: far from its budget this cost has no slope. So the
-# budget acts while the robot learns to move, and gently, as 25 of 1000 steps make a price of one budget 40 times dearer.
+# budget acts while the robot learns to move, and gently: 25 of 1000 steps make a price of one budget 40 times dearer.
 SPEED_PID = replace(PID, kp=0.1, ki=0.01, kd=0.05, warm_up=0.0)
 # The release's 1e-3 reaches 1.5 in as many iterations as there are here.
 RELEASE = DualConfig("adam", lr=5e-3, largest=1e9, maximum=1e9, warm_up=WARM_UP)
