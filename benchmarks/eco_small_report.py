@@ -170,7 +170,7 @@ def _pareto(rows: Sequence[Row], lines: Sequence[Row], colors: Mapping[str, str]
 def _curves(out: Path, rows: Sequence[Row], shares: Sequence[float], colors: Mapping[str, str], unit: str) -> str:
     with page.drawing():
         figure, axes = plt.subplots(
-            3, len(shares), figsize=(4.0 * len(shares), 8.0), squeeze=False, layout="constrained"
+            3, len(shares), figsize=(max(8.0, 4.0 * len(shares)), 8.0), squeeze=False, layout="constrained"
         )
         for column, share in enumerate(shares):
             for label, color in colors.items():
