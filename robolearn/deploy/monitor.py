@@ -341,7 +341,8 @@ class Monitor:
     def _report(self, check: Check, value: float, limit: float, where: str) -> None:
         judged = CHECKS[check.reason]
         unit = f" {judged.unit}" if judged.unit else ""
-        shown = "never" if value == math.inf else f"{value:.4g}{unit}"
+        unheard = value == math.inf and judged.unit == "s"
+        shown = "never" if unheard else f"{value:.4g}{unit}"
         figures = "" if math.isnan(value) else f": {shown} (limit {limit:.4g})"
         message = f"{where}: {judged.what}{figures}" if where else f"{judged.what}{figures}"
         self._events.append(Event(check.reason, check.level, value, limit, message, self._now))
