@@ -103,6 +103,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.report:
         if not read(table):
             raise SystemExit(f"{table}: no run is there yet; call it without --report first")
+        settings = json.loads((args.out / "settings.json").read_text(encoding="utf-8"))
+        args.robot, args.cost = settings["robot"], settings["cost_name"]
     else:
         settle(common, args.out)
         free = [{"label": "shaped", "share": 0.0, "weight": 0.0, "budget": 1.0, "seed": seed} for seed in args.seeds]

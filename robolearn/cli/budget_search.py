@@ -3,8 +3,8 @@
   robolearn budget-search eco/bruce_lite --constraint energy --step 10
 
 The first training is without the budget. Each further one goes on from the policy before it. The search ends when
-tracking or survival suffers, or the budget is not kept; the last good policy is the answer. Every stage is a run folder
-of its own.
+tracking or survival suffers, or the budget is not kept; the last good policy is the answer. Survival suffers where its
+95 % interval lies below the limit. Every stage is a run folder of its own.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from robolearn.cli.errors import EXIT_INTERRUPTED, EXIT_USAGE, CommandError
 from robolearn.config import ConfigError, unknown
 
 if TYPE_CHECKING:
+    from robolearn.evaluate.statistics import Interval
     from robolearn.experiment import ExperimentConfig
     from robolearn.methods.eco.search import Outcome, SearchRule
     from robolearn.run_folder import Run
@@ -44,7 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--excess", type=float, default=0.05, metavar="S", help="how far above its budget it may be (default: 0.05)"
     )
-    parser.add_argument("--num-envs", type=int, default=64, metavar="N", help="robots that are measured (default: 64)")
+    parser.add_argument(
+        "--num-envs", type=int, default=192, metavar="N", help="robots that are measured (default: 192)"
+    )
     parser.add_argument("--out", metavar="DIR", default="runs/budget_search", help="where run folders and table go")
     add_threads_argument(parser)
 
@@ -97,8 +100,11 @@ def _search(args: argparse.Namespace, rule: SearchRule) -> int:
         except SearchError as error:
             raise CommandError(str(error)) from error
     assert best is not None  # nothing speaks against the first, or there was an error
-    answer = "no budget at all" if best.budget is None else f"{best.budget:g} {unit}"
-    print(f"smallest good budget: {answer}; all stages: {table}")
+    if best.budget is None:
+        answer = "no good budget: the largest that was tried is too small already, a smaller --step tries larger ones"
+    else:
+        answer = f"smallest good budget: {best.budget:g} {unit}"
+    print(f"{answer}; all stages: {table}")
     return 0
 
 
@@ -184,11 +190,12 @@ class _Stages:
             )
         self._done, self._last, self.folder = goal, run_folder.find_run(str(folder)), str(folder)
         tracking, survival = self._measure()
-        return Outcome(budget, tail_mean(np.array(values)), tracking, survival)
+        return Outcome(budget, tail_mean(np.array(values)), tracking, survival.value, survival.high)
 
-    def _measure(self) -> tuple[float, float]:
+    def _measure(self) -> tuple[float, Interval]:
         """Return tracking and survival of the last stage: mean actions, nobody pushes."""
         from robolearn.evaluate.rollout import quiet, rollout, tracking_share
+        from robolearn.evaluate.statistics import wilson
         from robolearn.experiment import make_env
         from robolearn.rl import load_policy
 
@@ -197,4 +204,4 @@ class _Stages:
         env = make_env(quiet(config), num_envs=self._args.num_envs, seed=config.seed + 1)
         trace = rollout(env, load_policy(self._last.checkpoint, config.env.device))
         env.close()
-        return tracking_share(trace), float(trace.survived.mean())
+        return tracking_share(trace), wilson(int(trace.survived.sum()), trace.survived.size)

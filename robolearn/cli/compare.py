@@ -14,7 +14,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from robolearn.cli.common import add_threads_argument, clear_faults, place
+from robolearn.cli.common import add_set_argument, add_threads_argument, clear_faults, place
 from robolearn.cli.errors import EXIT_USAGE, CommandError
 
 
@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cost", default="mechanical_power", metavar="NAME", help="what is spent (mechanical_power)")
     parser.add_argument("--seeds", type=int, default=1, metavar="S", help="seeds of the roll-outs (default: 1)")
     parser.add_argument("--num-envs", type=int, default=64, metavar="N", help="robots per seed (default: 64)")
+    add_set_argument(parser)
     parser.add_argument("--out", metavar="DIR", default="runs/compared", help="where page and table go")
     add_threads_argument(parser)
 
@@ -39,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
 def _compare(args: argparse.Namespace) -> int:
     import dataclasses
 
+    from robolearn.config import parse_settings
     from robolearn.evaluate.compare import compare, write_table
     from robolearn.evaluate.compare_report import write_report
     from robolearn.run_folder import find_run
@@ -51,7 +53,12 @@ def _compare(args: argparse.Namespace) -> int:
         runs.append((label or found.config.name, found))
     seeds = range(args.seeds)
     found_all = compare(
-        runs, args.cost, seeds, args.num_envs, lambda text: print(f"  {text}", file=sys.stderr, flush=True)
+        runs,
+        args.cost,
+        seeds,
+        args.num_envs,
+        parse_settings(args.set),
+        lambda text: print(f"  {text}", file=sys.stderr, flush=True),
     )
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)

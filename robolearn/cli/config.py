@@ -88,14 +88,15 @@ def explain(config: Any, section: str = "", place: str = "") -> Iterator[str]:
     if not dataclasses.is_dataclass(config):
         if not isinstance(config, dict):
             raise ConfigError(f"{place}: is a single value ({to_dict(config)!r}), not a section")
-        for name, value in config.items():
-            yield f"{place}.{name} = {_inline(value)}"
-        return
-    docs = field_docs(typing.cast(type, type(config)))
-    for field in dataclasses.fields(config):
-        value, where = getattr(config, field.name), f"{place}.{field.name}" if place else field.name
-        meaning = f"  # {docs[field.name]}" if field.name in docs else ""
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        entries, docs = config, {}
+    else:
+        entries = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+        docs = field_docs(typing.cast(type, type(config)))
+    for name, value in entries.items():
+        where = f"{place}.{name}" if place else name
+        meaning = f"  # {docs[name]}" if name in docs else ""
+        inner = value.values() if isinstance(value, dict) and value else [value]
+        if all(dataclasses.is_dataclass(item) for item in inner):
             yield f"{where}:{meaning}"
             yield from explain(value, "", where)
         else:

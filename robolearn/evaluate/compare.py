@@ -17,6 +17,7 @@ from robolearn.config import ConfigError, unknown
 from robolearn.evaluate.rollout import SETTLE_S, Array, Player, Trace, per_environment, quiet, rollout, steady_means
 from robolearn.evaluate.statistics import Interval, bootstrap_mean, wilson
 from robolearn.logging.csv_log import read_csv
+from robolearn.methods.eco.config import BUDGET
 from robolearn.rl import load_policy
 from robolearn.rl.checkpoint import read_checkpoint
 from robolearn.run_folder import METRICS as TABLE
@@ -65,7 +66,9 @@ class Compared:
         reward: per second, as the task gives it.
         speed_error: size of commanded minus mean velocity in the plane, m/s.
         survival: share of the episodes without a fall.
-        learned_cost: mean of the cost over the last ``TAIL`` iterations of the training, with its sampled actions.
+        settings: of the policy, while it was measured.
+        learned_cost: mean of the cost over the last ``TAIL`` iterations of the training, with its sampled actions. Of a
+            policy for many budgets: at the one of ``settings``; NaN where no multiplier is kept at it.
         budget: bound on that mean; NaN where the run has none.
         violation: see ``violation_area``; NaN without a budget.
         steps: environment steps of the training; NaN when unknown.
@@ -79,6 +82,7 @@ class Compared:
     reward: Interval
     speed_error: Interval
     survival: Interval
+    settings: dict[str, float]
     learned_cost: float
     budget: float
     violation: float
@@ -92,6 +96,7 @@ def compare(
     cost: str,
     seeds: Sequence[int] = (0,),
     num_envs: int = 64,
+    settings: Mapping[str, float] | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> list[Compared]:
     """Measure runs, each on its own task, as ``evaluate`` does: no pushes, one command per episode, mean actions.
@@ -101,10 +106,12 @@ def compare(
         cost: a cost that all their tasks report.
         seeds: one set of roll-outs per seed; the same for every run.
         num_envs: robots per seed.
+        settings: of the policies that have them, by name; all others are at their defaults.
         tell: called with a line about what is done next.
 
     Raises:
-        ConfigError: different robots, one label for different experiments, or a task without that cost.
+        ConfigError: different robots, one label for different experiments, a task without that cost, or a setting that
+            no policy has.
     """
     robots = {run.config.robot for _, run in runs}
     if len(robots) != 1:
@@ -112,6 +119,10 @@ def compare(
     for _, run in runs:
         if cost not in run.config.task.costs:
             raise unknown("cost", cost, run.config.task.costs, f"{run.folder}: task {run.config.task.name}")
+    known = {name for _, run in runs for name in run.config.task.settings}
+    for name in settings or {}:
+        if name not in known:
+            raise unknown("setting", name, known, "these runs")
     for (label, run), (other, second) in itertools.combinations(runs, 2):
         if label == other and (named := experiment_differences(run.config, second.config)):
             raise ConfigError(
@@ -121,17 +132,21 @@ def compare(
     found = []
     for i, (label, run) in enumerate(runs):
         tell(f"{i + 1}/{len(runs)} {label}: {run.checkpoint}")
-        found.append(_measure(label, run, cost, seeds, num_envs))
+        found.append(_measure(label, run, cost, seeds, num_envs, settings or {}))
     return found
 
 
-def _measure(label: str, run: Run, cost: str, seeds: Sequence[int], num_envs: int) -> Compared:
+def _measure(
+    label: str, run: Run, cost: str, seeds: Sequence[int], num_envs: int, settings: Mapping[str, float]
+) -> Compared:
     from robolearn.experiment import make_env
 
     policy, config = load_policy(run.checkpoint, run.config.env.device), quiet(run.config)
+    held = {name: settings.get(name, setting.default) for name, setting in config.task.settings.items()}
     traces: list[Trace] = []
     for seed in seeds:
         env = make_env(config, num_envs=num_envs, seed=seed)
+        env.settings.fix(held)
         traces.append(rollout(env, policy))
         episode_s = env.max_episode_length * env.step_dt
         env.close()
@@ -144,7 +159,12 @@ def _measure(label: str, run: Run, cost: str, seeds: Sequence[int], num_envs: in
     stood = np.concatenate([per_environment(trace)["survival"] for trace in traces])
     table = history(run)
     name, budget = budget_of(run.config, cost, episode_s)
-    conditioned = run.config.eco is not None and run.config.eco.conditioning is not None
+    given = run.config.eco.conditioning if run.config.eco else None
+    conditioned = given is not None and given.constraint == name
+    learned = tail_mean(table.get(f"cost/{cost}", np.zeros(0)))
+    if conditioned:
+        budget *= held[BUDGET]
+        learned = budget * tail_mean(table.get(f"eco/{name}/share_{held[BUDGET]:g}", np.zeros(0)))
     return Compared(
         label=label,
         run=run,
@@ -152,12 +172,13 @@ def _measure(label: str, run: Run, cost: str, seeds: Sequence[int], num_envs: in
         reward=bootstrap_mean(rewards),
         speed_error=bootstrap_mean(missed),
         survival=wilson(int(stood.sum()), stood.size),
-        learned_cost=tail_mean(table.get(f"cost/{cost}", np.zeros(0))),
+        settings=held,
+        learned_cost=learned,
         budget=budget,
         violation=violation_area(table, cost, name if conditioned else "", budget),
         steps=float(np.append(np.nan, table.get("train/total_steps", np.zeros(0)))[-1]),
         table=table,
-        gait=record_gait(run, seeds[0]),
+        gait=record_gait(run, seeds[0], held),
     )
 
 
@@ -223,11 +244,12 @@ def violation_area(table: Mapping[str, Array], cost: str, conditioned: str, budg
 
 
 @torch.no_grad()
-def record_gait(run: Run, seed: int, seconds: float = GAIT_S) -> Gait:
+def record_gait(run: Run, seed: int, settings: Mapping[str, float], seconds: float = GAIT_S) -> Gait:
     """Record how one robot moves under mean actions once it is up to speed; a fall begins anew."""
     from robolearn.experiment import make_env
 
     env = make_env(quiet(run.config), num_envs=1, seed=seed)
+    env.settings.fix(settings)
     player = Player(load_policy(run.checkpoint, run.config.env.device), 1)
     contact, position, power = [], [], []
     obs, settle = env.reset(), round(2 * SETTLE_S / env.step_dt)

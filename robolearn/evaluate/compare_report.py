@@ -73,7 +73,8 @@ def _table(found: Sequence[Compared], cost: str) -> str:
     rows = [
         [
             f"<th>{escape(one.label)}<small>seed {one.run.config.seed}, {_millions(one.steps)} steps</small>"
-            f"<small>{escape(one.run.folder.name)}</small></th>",
+            f"<small>{escape(one.run.folder.name)}</small>"
+            f"{''.join(f'<small>{escape(name)} {value:g}</small>' for name, value in one.settings.items())}</th>",
             _text(one.survival, 3), _text(one.cost, 3),
             _text(one.reward, 2), _text(one.speed_error, 4), _number(one.learned_cost, 3),
             _number(one.budget, 3), _number(one.violation, 3),

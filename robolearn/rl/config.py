@@ -78,7 +78,8 @@ class PPOConfig:
         epochs: passes over each roll-out.
         minibatches: parts that each pass is cut into.
         clip: limit of the change of the probability ratio.
-        value_clip: limit of the change of a value in one update, in units of the return; null switches it off.
+        value_clip: limit of the change of a value, of reward or cost, in one update, in units of the return; null
+            switches it off.
         value_coef: weight of the value loss.
         entropy_coef: weight of the entropy bonus.
         gamma: discount of the reward per control step.
@@ -87,7 +88,7 @@ class PPOConfig:
         cost_lam: lambda of the costs; null means the same as ``lam``.
         learning_rate: step size of Adam at the start.
         schedule: ``adaptive`` holds the divergence of the updates near ``desired_kl``, changing the step size once
-            after each; ``fixed`` changes nothing.
+            after each; ``linear`` lets it fall to 0 over the run; ``fixed`` changes nothing.
         desired_kl: target of the mean Kullback-Leibler divergence from the policy that collected the data, in the last
             epoch of an update.
         lr_min: lower limit of the adaptive step size.

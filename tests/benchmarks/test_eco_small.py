@@ -88,6 +88,15 @@ def test_a_folder_holds_runs_of_one_task(tmp_path):
         eco_small.settle(common | {"robot": "walker2d"}, tmp_path)
 
 
+def test_a_report_alone_is_of_the_task_whose_runs_are_there(table, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="no run is there yet"):
+        eco_small.main(["--report", "--out", str(tmp_path / "empty")])
+    eco_small.settle({"robot": "walker2d", "cost_name": "speed_excess"}, tmp_path)
+    assert eco_small.main(["--report", "--out", str(tmp_path)]) == 0
+    text = (tmp_path / "report.html").read_text()
+    assert "Constrained learning on walker2d" in text and "speed_excess, share of steps" in text
+
+
 def test_a_share_that_the_table_rounds_is_known_again():
     assert eco_small.key({"label": "eco", "share": "0.333333", "weight": "0", "seed": "1"}) == eco_small.key(
         {"label": "eco", "share": 1 / 3, "weight": 0.0, "seed": 1}

@@ -9,6 +9,8 @@ Algorithm = Literal["lagrangian", "p3o", "n_p3o", "ipo", "ipo_release", "crpo", 
 Kind = Literal["episode_sum", "rate", "batch_average"]
 MIRROR = "mirror"
 """The quantity that is not a cost of the environment: the squared error of left-right mirroring of the actions."""
+BUDGET = "budget"
+"""Setting of a task, and observation group of one column: the share of the budget that each episode has."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class ConstraintConfig:
         kind: ``episode_sum``: cost times time, summed over an episode, mean of the last finished ones (what ECO bounds;
             an episode that ends early is cheap); ``rate``: mean cost per time over the roll-out; what is learned is the
             difference to that mean, so that a fall, which ends all costs, saves nothing; ``batch_average``: mean
-            over the minibatches, the only one for ``mirror``.
+            over the samples of the roll-out, as they are (falls make it cheap); the only one for ``mirror``.
         window: finished episodes over which an episode sum is averaged, rounded up to whole roll-outs.
         smoothing: share of the old value in the moving average of a rate or batch average.
         dual: the multiplier's controller.
@@ -151,8 +153,9 @@ class EcoConfig:
             ``objectives.py``; ``cat`` ends episodes softly; ``shaped`` pays for costs at a fixed price.
         cost_surrogate: ``unclipped`` as released, or ``pessimistic``: the larger of the plain and the clipped one.
         cost_scale: ``own``: a cost's advantage is divided by its own deviation, as released; ``price``: by that of the
-            reward, and multiplied by the mean reward of a step: a multiplier of 1 then prices a step that is just on
-            budget at one mean reward, whatever the units, and the loop is damped (see docs/eco.md).
+            reward, and multiplied by the mean size of a step's reward: a multiplier of 1 then prices a step that is
+            just on budget at one mean reward, whatever the units, and the loop is damped (see docs/eco.md). While all
+            rewards are 0 nothing has a price.
         mirror_in_divisor: whether the mirror's multiplier counts in the divisor 1 + sum of multipliers.
         tolerance: (``crpo``) relative violation up to which the reward is followed.
         barrier_maximum: (``ipo``) largest factor on a cost.

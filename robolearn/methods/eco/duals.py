@@ -46,8 +46,12 @@ class Dual(ABC):
             ValueError: it belongs to another kind of controller, or another number of multipliers.
         """
         own = self.state_dict()
-        if set(own) != set(state) or any(own[name].shape != state[name].shape for name in own):
+        if set(own) != set(state):
             raise ValueError(f"dual: the state holds {sorted(state)}, this {type(self).__name__} needs {sorted(own)}")
+        for name in own:
+            if own[name].shape != state[name].shape:
+                sizes = f"{tuple(state[name].shape)}, this run needs {tuple(own[name].shape)}"
+                raise ValueError(f"dual: {name} was saved with shape {sizes}: another delay, or other knots?")
         for name in own:
             setattr(self, name, state[name].clone())
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from robolearn.config import ConfigError, unknown
-from robolearn.methods.eco.config import MIRROR, EcoConfig
+from robolearn.methods.eco.config import BUDGET, MIRROR, EcoConfig
 from robolearn.methods.eco.duals import make_dual
 from robolearn.methods.eco.estimators import EpisodeSums, Smoothed, hat_weights, rollout_means
 from robolearn.methods.eco.objectives import ConstraintState, Objective, make_objective
@@ -17,8 +17,6 @@ from robolearn.rl import ProcessGroup
 from robolearn.rl.storage import RolloutStorage
 from sim.interface import VecEnv
 
-BUDGET = "budget"
-"""Observation group of one column: the share of the budget that each episode has."""
 REWARD_SMOOTHING = 0.9
 """Share of the old value in the mean size of a step's reward, the unit of prices."""
 RUNNING_MAXIMUM = 0.95
@@ -32,6 +30,7 @@ class EcoMethod:
         cost_names: costs of the environment that are constrained, in the order of the constraints.
         cost_scale: one over each budget's rate: streams are 1 where a step is just on budget.
         names: names of all constraints; one on the mirror error is the last.
+        knots: shares of the budget at which a multiplier is kept; 1 alone without a budget as input.
         objective: what the actor minimises.
         state: violations and multipliers.
     """
@@ -82,8 +81,9 @@ class EcoMethod:
         self.extra_groups: tuple[str, ...] = () if config.conditioning is None else (BUDGET,)
         self._step_dt, self._max_length = env.step_dt, env.max_episode_length
         device = env.device
-        self._knots = torch.tensor(config.conditioning.knots if config.conditioning else [1.0], device=device)
-        knots = len(self._knots)
+        self.knots = list(config.conditioning.knots) if config.conditioning else [1.0]
+        self._knots = torch.tensor(self.knots, device=device)
+        knots = len(self.knots)
         self._conditioned = self.names.index(config.conditioning.constraint) if config.conditioning else -1
         self._duals = [
             make_dual(entry.dual, knots if i == self._conditioned else 1) for i, entry in enumerate(self._entries)
@@ -94,6 +94,7 @@ class EcoMethod:
             violations=torch.full((count,), float("nan"), device=device),
             multipliers=torch.tensor([float(dual.value.mean()) for dual in self._duals], device=device),
             weights=torch.zeros(count, device=device),
+            mirror_budget=self.rates[-1] * self._entries[-1].aim if mirrors else 1.0,
             generator=torch.Generator().manual_seed(seed),
         )
         self.objective: Objective = make_objective(config, self.state, clip)
@@ -224,7 +225,7 @@ class EcoMethod:
                 continue  # the others have none
             found[f"eco/{name}/multiplier"] = float(dual.value.mean())
             if i == self._conditioned:
-                for knot, ratio, value in zip(self._knots.tolist(), self._ratios[i], dual.value, strict=True):
+                for knot, ratio, value in zip(self.knots, self._ratios[i], dual.value, strict=True):
                     found[f"eco/{name}/share_{knot:g}"] = float(ratio)
                     found[f"eco/{name}/multiplier_{knot:g}"] = float(value)
         return {name: value for name, value in found.items() if value == value}  # no estimate yet: nothing to show
@@ -236,6 +237,7 @@ class EcoMethod:
         return {
             "names": list(self.names),
             "rates": list(self.rates),
+            "knots": self.knots,
             "duals": [dual.state_dict() for dual in self._duals],
             "episodes": self._episodes.state_dict(),
             "smoothed": [item.state_dict() for item in self._smoothed],
@@ -257,8 +259,13 @@ class EcoMethod:
             raise ValueError(
                 f"the state has the constraints {', '.join(state['names'])}, this run has {', '.join(self.names)}"
             )
-        for dual, saved in zip(self._duals, state["duals"], strict=True):
-            dual.load_state_dict(saved)
+        if (knots := state.get("knots", self.knots)) != self.knots:  # earlier versions did not save them
+            raise ValueError(f"the state has the knots {knots}, this run has {self.knots}")
+        for name, dual, saved in zip(self.names, self._duals, state["duals"], strict=True):
+            try:
+                dual.load_state_dict(saved)
+            except ValueError as error:
+                raise ValueError(f"constraint {name}: {error}") from error
         self.state.multipliers.copy_(torch.tensor([float(dual.value.mean()) for dual in self._duals]))
         if state["rates"] == list(self.rates):
             self._episodes.load_state_dict(state["episodes"])

@@ -28,6 +28,7 @@ class ConstraintState:
         violations: (C or C + 1,) e, of the last estimate; NaN before the first.
         multipliers: likewise, lambda; without a budget as input.
         reward_size: mean size of a step's reward: the unit of a price.
+        mirror_budget: the mirror error that is aimed at.
         sample_multipliers: (T, N, C) where they differ from sample to sample.
         weights: likewise, the configured weights.
     """
@@ -37,6 +38,7 @@ class ConstraintState:
     multipliers: Tensor
     weights: Tensor
     reward_size: float = 1.0
+    mirror_budget: float = 1.0
     sample_multipliers: Tensor | None = None
     generator: torch.Generator = field(default_factory=lambda: torch.Generator().manual_seed(0))
 
@@ -79,9 +81,11 @@ class Objective(ABC):
         return batch.mirror
 
     def losses(self, batch: Batch) -> list[Tensor]:
-        """One loss per constraint, the mirror error as it is."""
+        """One loss per constraint, the mirror error in shares of its budget."""
         costs = list(self.costs(batch).unbind())
-        return costs if len(self.state.violations) == self.state.streams else [*costs, self.mirror(batch)]
+        if len(self.state.violations) == self.state.streams:
+            return costs
+        return [*costs, self.mirror(batch) / self.state.mirror_budget]
 
 
 class Lagrangian(Objective):
@@ -132,17 +136,16 @@ class Penalty(Objective):
         """Return the terms."""
         assert self._scale is not None
         state = self.state
+        weights = torch.where(state.violations.isnan(), 0.0, state.weights)  # what is not known yet does not act
         violations = state.violations.nan_to_num()
         std = self._scale.std[1:]
         bracket = self.costs(batch, pessimistic=True) + violations[: state.streams] / std
         if self.config.algorithm == "p3o":
             bracket = bracket * std
-        terms = {"surrogate": self.reward(batch), "cost": (state.weights[: state.streams] * bracket.relu()).sum()}
+        terms = {"surrogate": self.reward(batch), "cost": (weights[: state.streams] * bracket.relu()).sum()}
         if len(violations) > state.streams:
-            # The mirror error is its own surrogate; its budget is 1 / (1 + e) of the last error.
-            error = self.mirror(batch)
-            over = error / error.detach().clamp(min=1e-8) * (1.0 + violations[-1]) - 1.0
-            terms["mirror_price"] = state.weights[-1] * over.relu()
+            over = self.mirror(batch) / state.mirror_budget - 1.0  # needs no surrogate: it is that of the new policy
+            terms["mirror_price"] = weights[-1] * over.relu()
         return terms
 
 

@@ -20,12 +20,14 @@ class Outcome:
         cost: what it spends with the sampled actions that the budget bounds, in the same unit.
         tracking: share of the commanded velocity that it follows, 1 at best.
         survival: share of the episodes without a fall.
+        survival_high: upper limit of its confidence interval.
     """
 
     budget: float | None
     cost: float
     tracking: float
     survival: float
+    survival_high: float
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class SearchRule:
     Attributes:
         step: by how much the budget falls from one training to the next.
         tracking_loss: largest loss of tracking against the policy without a budget, as a share.
-        survival: smallest survival.
+        survival: smallest survival; a budget is too small where the interval of its survival lies below.
         excess: by which share of the budget the cost may be above it.
     """
 
@@ -54,7 +56,7 @@ class SearchRule:
 
     def objection(self, outcome: Outcome, free: Outcome) -> str:
         """Return why a budget is too small, or "" where nothing that matters was lost against ``free``."""
-        if outcome.survival < self.survival:
+        if outcome.survival_high < self.survival:
             return f"only {outcome.survival:.1%} survive"
         if not outcome.tracking >= (1.0 - self.tracking_loss) * free.tracking:  # NaN is an objection
             return f"tracking fell from {free.tracking:.3f} to {outcome.tracking:.3f}"
@@ -75,10 +77,11 @@ def search(train: Callable[[float | None], Outcome], rule: SearchRule) -> Iterat
         rule: when to stop.
 
     Raises:
-        SearchError: the free policy does not survive, or follows no command: a budget cannot mend that.
+        SearchError: the free policy does not survive, or follows no command: a budget cannot mend that; or it spends
+            less than a step.
     """
     free = train(None)
-    if free.survival < rule.survival:
+    if free.survival_high < rule.survival:
         raise SearchError(
             f"without a budget {free.survival:.1%} of the episodes survive, less than {rule.survival:.1%}: "
             "train longer first"
@@ -89,6 +92,10 @@ def search(train: Callable[[float | None], Outcome], rule: SearchRule) -> Iterat
         raise SearchError("without a budget the cost is not known: train longer first")
     yield free, ""
     number = -(-free.cost // rule.step) - 1
+    if number < 1:
+        raise SearchError(
+            f"without a budget {free.cost:.4g} are spent: with a step of {rule.step:g} there is no budget to try"
+        )
     while number > 0:
         outcome = train(number * rule.step)
         objection = rule.objection(outcome, free)

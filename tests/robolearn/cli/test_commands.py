@@ -58,6 +58,10 @@ def test_explain_gives_value_and_meaning(capsys):
     assert len(lines) == len(PPOConfig.__dataclass_fields__)
     assert main(["config", "a1_velocity_flat", "--explain"]) == 0
     assert "task.commands.vx = " in capsys.readouterr().out
+    assert main(["config", "eco/bruce_lite", "--explain", "eco"]) == 0
+    out = capsys.readouterr().out
+    assert "eco.constraints.energy.dual:  # the multiplier's controller.\n" in out
+    assert "eco.constraints.energy.dual.period = 1  # iterations between two updates.\n" in out
 
 
 @pytest.mark.parametrize("cls", [ExperimentConfig, EnvConfig, NetworkConfig, PPOConfig, RunnerConfig])

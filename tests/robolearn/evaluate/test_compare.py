@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from robolearn.config import ConfigError
+from robolearn.evaluate import compare as module
 from robolearn.evaluate.compare import (
     Compared,
     Gait,
@@ -23,7 +24,7 @@ from robolearn.evaluate.compare import (
 )
 from robolearn.evaluate.compare_report import _verdict, write_report
 from robolearn.evaluate.statistics import Interval, wilson
-from robolearn.experiment import compose
+from robolearn.experiment import compose, make_env, make_runner
 from robolearn.rl.checkpoint import write_checkpoint
 from robolearn.run_folder import Run
 
@@ -41,7 +42,8 @@ def make(tmp_path, label="eco", cost=2.0, reward=8.0, stood=8, experiment="eco/b
     }
     fields = {
         "label": label, "run": Run(tmp_path / label, tmp_path / "c.pt", compose(experiment)), "cost": certain(cost),
-        "reward": certain(reward), "speed_error": certain(0.01), "survival": wilson(stood, 8), "learned_cost": 2.4,
+        "reward": certain(reward), "speed_error": certain(0.01), "survival": wilson(stood, 8), "settings": {},
+        "learned_cost": 2.4,
         "budget": 2.5, "violation": 0.1, "steps": 2e6, "table": table, "gait": gait,
     }  # fmt: skip
     return Compared(**fields | changes)
@@ -133,3 +135,31 @@ def test_runs_that_cannot_be_compared_are_refused_with_the_reason(tmp_path):
         compare([("x", bruce), ("x", shaped)], "mechanical_power")
     with pytest.raises(ConfigError, match="mechanical_power"):
         compare([("x", bruce)], "mechanical_pwer")
+    many = dataclasses.replace(bruce, config=compose("eco/bruce_lite_budgets"))
+    with pytest.raises(ConfigError, match=r"unknown setting 'budgt'.*budget"):
+        compare([("x", bruce), ("y", many)], "mechanical_power", settings={"budgt": 0.5})
+
+
+@pytest.mark.parametrize(("settings", "share", "learned"), [({}, 1.0, 4.5), ({"budget": 0.5}, 0.5, 2.0)])
+def test_a_policy_for_many_budgets_is_measured_at_one(settings, share, learned, tmp_path, monkeypatch):
+    """120 J in 24 s are 5 W: 0.9 of them at the full budget; 0.8 of their half at the half."""
+    small = ["env.num_envs=2", "env.threads=1", "network.actor_hidden=[8]", "network.critic_hidden=[8]"]
+    config = compose("eco/bruce_lite_budgets", None, small)
+    env = make_env(config)
+    make_runner(config, env).save(tmp_path / "checkpoints" / "checkpoint_000001.pt")
+    env.close()
+    table = "iteration,train/total_steps,cost/mechanical_power,eco/energy/share_0.5,eco/energy/share_1"
+    (tmp_path / "metrics.csv").write_text(f"{table}\n0,100,3.5,0.8,0.9\n")
+    seen = []
+
+    def watched(env, policy):
+        trace = module_rollout(env, policy, 100)
+        seen.append(env.settings.values["budget"].unique().tolist())
+        return trace
+
+    module_rollout = module.rollout
+    monkeypatch.setattr(module, "rollout", watched)
+    run = Run(tmp_path, tmp_path / "checkpoints" / "checkpoint_000001.pt", config)
+    (found,) = compare([("x", run)], "mechanical_power", (0, 1), 4, settings)
+    assert seen == [[share], [share]] and found.settings == {"budget": share}
+    assert found.budget == pytest.approx(5.0 * share) and found.learned_cost == pytest.approx(learned)

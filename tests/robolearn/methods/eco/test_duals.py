@@ -147,6 +147,10 @@ def test_resume_is_exact(kind):
 def test_the_state_of_another_controller_is_refused():
     with pytest.raises(ValueError, match="this PIDDual needs"):
         make_dual(DualConfig("pid")).load_state_dict(make_dual(DualConfig("adam")).state_dict())
+    with pytest.raises(
+        ValueError, match=r"past was saved with shape \(11, 1\), this run needs \(6, 1\): another delay"
+    ):
+        make_dual(DualConfig("pid", delay=5)).load_state_dict(make_dual(DualConfig("pid", delay=10)).state_dict())
 
 
 @pytest.mark.parametrize(

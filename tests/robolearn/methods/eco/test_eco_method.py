@@ -27,10 +27,10 @@ def energy(**entries):
     return ConstraintConfig("square", **{"budget": BUDGET, "kind": "rate", "window": 1, **entries})
 
 
-def build(constraints, env=None, seed=1, network=NETWORK, steps=4, group=None, **entries):
+def build(constraints, env=None, seed=1, network=NETWORK, steps=4, group=None, clip_rewards=False, **entries):
     env = env or Bandit(num_envs=128)
     seed_everything(seed)
-    method = EcoMethod(EcoConfig(constraints, **entries), env, group=group)
+    method = EcoMethod(EcoConfig(constraints, **entries), env, group=group, clip_rewards=clip_rewards)
     policy = ActorCritic(env.obs_dims, env.num_actions, len(method.cost_names), network)
     symmetry = "loss" if "mirror" in method.names else "none"
     config = PPOConfig(
@@ -223,6 +223,35 @@ def test_the_average_the_aim_and_the_period_act_on_the_multiplier():
         shares.append(found["eco/energy/share"])
     assert shares == pytest.approx([1.6, 1.2, 1.2])
     assert prices == pytest.approx([0.0, 0.05, 0.05])
+
+
+def test_all_algorithms_aim_at_the_same_share_of_the_budget():
+    """0.8 where 0.8 is aimed at is no violation, 1.2 is half too much."""
+    runner = build({"energy": energy(aim=0.8)}, algorithm="p3o")
+    for cost, violation in ((0.8, 0.0), (1.2, 0.5)):
+        runner.storage.valid.fill_(True)
+        runner.storage.rewards[..., 1] = cost
+        runner.method.on_rollout(runner.storage)
+        assert runner.method.state.violations.item() == pytest.approx(violation, abs=1e-6)
+
+
+def test_what_is_usual_is_the_average_over_roll_outs():
+    """1.6, then 0.8: their average with halves is 1.2, and what is learned from is the difference to it."""
+    runner = build({"energy": energy(smoothing=0.5)})
+    for cost, difference in ((1.6, 0.0), (0.8, -0.4)):
+        runner.storage.valid.fill_(True)
+        runner.storage.rewards[..., 1] = cost
+        runner.method.on_rollout(runner.storage)
+        assert runner.storage.rewards[..., 1].unique().item() == pytest.approx(difference, abs=1e-6)
+
+
+def test_the_mirror_error_is_averaged_over_updates():
+    constraint = ConstraintConfig("mirror", 0.2, kind="batch_average", smoothing=0.5, aim=0.5, dual=DualConfig("pid"))
+    method = build({"mirror": constraint}, env=Unequal(8, dim=2), algorithm="p3o").method
+    assert method.state.mirror_budget == pytest.approx(0.1)
+    shares = [method.on_update({"loss/mirror": error})["eco/mirror/share"] for error in (0.4, 0.1)]
+    assert shares == pytest.approx([2.0, 1.25])
+    assert method.state.violations.item() == pytest.approx(1.5)
 
 
 def test_the_multiplier_moves_where_nobody_listens():
@@ -424,6 +453,20 @@ def test_the_state_of_other_constraints_is_refused(tmp_path):
     other = build({"heat": energy()})
     with pytest.raises(ValueError, match="constraints energy, this run has heat"):
         other.method.load_state_dict(first.method.state_dict())
+    with pytest.raises(ValueError, match="constraint energy: dual: the state holds"):
+        build({"energy": energy(dual=DUALS["adam"])}).method.load_state_dict(first.method.state_dict())
+
+
+def test_the_state_at_other_knots_is_refused():
+    """As many as before: the multiplier of 0.75 would become that of 0.9."""
+
+    def method(*knots):
+        return build({"energy": energy()}, env=Shared(4), conditioning=ConditioningConfig("energy", list(knots))).method
+
+    state = method(0.5, 0.75, 1.0).state_dict()
+    method(0.5, 0.75, 1.0).load_state_dict(state)
+    with pytest.raises(ValueError, match=r"knots \[0.5, 0.75, 1.0\], this run has \[0.5, 0.9, 1.0\]"):
+        method(0.5, 0.9, 1.0).load_state_dict(state)
 
 
 def test_watts_and_joules():

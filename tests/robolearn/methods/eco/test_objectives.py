@@ -30,7 +30,7 @@ def make_batch(seed=0, samples=12):
 
 
 def make(algorithm, violations=(0.5, -0.5, 0.1), multipliers=(2.0, 0.5, 3.0), weights=(1.0, 1.0, 1.0), **entries):
-    state = ConstraintState(2, *(torch.tensor(x) for x in (violations, multipliers, weights)))
+    state = ConstraintState(2, *(torch.tensor(x) for x in (violations, multipliers, weights)), mirror_budget=0.16)
     objective = make_objective(EcoConfig(CONSTRAINTS, algorithm=algorithm, **entries), state, CLIP)
     scale = AdvantageScale(torch.zeros(3), torch.tensor([2.0, 0.5, 4.0]))
     objective.begin(RolloutStorage(3, 4, {"policy": 1}, 1, 2), scale)
@@ -110,12 +110,29 @@ def test_each_sample_pays_its_own_price():
 
 
 def test_p3o_by_hand():
-    """Brackets in units of the budget: 0.5 surrogate + 0.5 (std 0.5), 4 surrogate - 0.5 (std 4); the mirror is over."""
+    """Brackets in units of the budget: 0.5 surrogate + 0.5 (std 0.5), 4 surrogate - 0.5 (std 4); the mirror error
+    is 0.2 of 0.16."""
     batch = make_batch()
     objective, _ = make("p3o", weights=(2.0, 3.0, 5.0))
     reward, _, worst = parts(batch)
-    expected = -reward + 2.0 * max(0.0, 0.5 * worst[0] + 0.5) + 3.0 * max(0.0, 4.0 * worst[1] - 0.5) + 5.0 * 0.1
+    expected = -reward + 2.0 * max(0.0, 0.5 * worst[0] + 0.5) + 3.0 * max(0.0, 4.0 * worst[1] - 0.5) + 5.0 * 0.25
     assert total(objective, batch) == pytest.approx(expected, rel=1e-4)
+
+
+def test_p3o_pushes_a_mirror_error_to_its_budget_and_no_further():
+    """Whatever the last estimate was: the slope is weight / budget above the budget, and 0 below."""
+    for error, slope in ((0.2, 5.0 / 0.16), (1e-3, 0.0)):
+        batch = replace(make_batch(), mirror=torch.tensor(error, requires_grad=True))
+        objective, _ = make("p3o", weights=(0.0, 0.0, 5.0))
+        objective(batch)["mirror_price"].backward()
+        assert batch.mirror.grad.item() == pytest.approx(slope)
+
+
+@pytest.mark.parametrize("algorithm", ["p3o", "n_p3o", "ipo_release", "crpo"])
+def test_what_is_not_known_yet_does_not_act(algorithm):
+    batch = make_batch()
+    objective, _ = make(algorithm, violations=(float("nan"),) * 3)
+    assert total(objective, batch) == pytest.approx(-parts(batch)[0], rel=1e-5)
 
 
 def test_n_p3o_is_p3o_in_units_of_the_deviation():
@@ -131,7 +148,7 @@ def test_ipo_by_hand():
     objective, _ = make("ipo", weights=(0.01, 0.01, 0.01), barrier_maximum=2.0)
     reward, plain, _ = parts(batch)
     prices = (2.0, 0.02, 2.0)
-    expected = (-reward + prices[0] * plain[0] + prices[1] * plain[1] + prices[2] * 0.2) / (1 + sum(prices))
+    expected = (-reward + prices[0] * plain[0] + prices[1] * plain[1] + prices[2] * 0.2 / 0.16) / (1 + sum(prices))
     assert total(objective, batch) == pytest.approx(expected, rel=1e-5)
 
 
