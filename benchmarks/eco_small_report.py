@@ -191,8 +191,8 @@ def _curves(out: Path, rows: Sequence[Row], shares: Sequence[float], colors: Map
             axes[2, column].set_xlabel("million steps")
         for axis, name in zip(axes[:, 0], (f"cost, {unit}", "return", "multiplier"), strict=True):
             axis.set_ylabel(name)
-        if axes[0, -1].lines[1:]:
-            axes[0, -1].legend(fontsize=7)
+        named = {line.get_label(): line for axis in axes[0] for line in axis.lines if line.get_label() in colors}
+        figure.legend(named.values(), named.keys(), loc="outside upper right", ncols=len(named) or 1, fontsize=8)
         return page.svg(figure)
 
 
