@@ -43,7 +43,7 @@ LEARNING_RATE, SCHEDULE = 6e-4, "linear"
 """With a fixed step size the last policy's cost differs by up to 7 % from the mean of those before it."""
 AIM = 0.975
 """Share of the budget that every algorithm aims at, so that noise leaves it below the budget."""
-# Without PPO's limit on the ratio of probabilities a price far more often ends a gait within a few updates: docs/eco.md.
+# Without PPO's limit on the ratio of probabilities a price ends a gait within a few updates more often: docs/eco.md.
 ECO = {"cost_scale": "price", "cost_surrogate": "pessimistic"}
 ALGORITHMS: Mapping[str, Mapping[str, Any]] = {
     # label: entries of EcoConfig, then those of the constraint
