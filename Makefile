@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@python="$$(.ci/find-python)" && { test -x $(BIN)/python || $$python -m venv $(VENV); } || { \
 	  echo "make install: could not create $(VENV); on Debian or Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@echo "Installing pinned packages into $(VENV) (a few minutes) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[dev]'
 	@$(BIN)/python -m robolearn.evaluate.rendering --install
 	@touch $@
 
