@@ -142,10 +142,10 @@ def _measure(
     from robolearn.experiment import make_env
 
     policy, config = load_policy(run.checkpoint, run.config.env.device), quiet(run.config)
-    held = {name: settings.get(name, setting.default) for name, setting in config.task.settings.items()}
     traces: list[Trace] = []
     for seed in seeds:
         env = make_env(config, num_envs=num_envs, seed=seed)
+        held = env.settings.complete({name: settings[name] for name in settings if name in config.task.settings})
         env.settings.fix(held)
         traces.append(rollout(env, policy))
         episode_s = env.max_episode_length * env.step_dt
